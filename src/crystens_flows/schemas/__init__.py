@@ -1,0 +1,38 @@
+"""Documents that pass between jobs and are stored."""
+
+from crystens_flows.schemas.arrays import ArrayBlob
+from crystens_flows.schemas.candidate import CandidateDocument, CandidateStatus
+from crystens_flows.schemas.provenance import Provenance, candidate_id, package_versions
+from crystens_flows.schemas.stages import (
+    DecodedCandidate,
+    DecodeDocument,
+    DiscoveryDocument,
+    RelaxDocument,
+    SampleDocument,
+    ScreenDocument,
+    ScreenRecord,
+    SelectDocument,
+    SelectedCandidate,
+    SelectRecord,
+    TrainDocument,
+)
+
+__all__ = [
+    "ArrayBlob",
+    "CandidateDocument",
+    "CandidateStatus",
+    "DecodeDocument",
+    "DecodedCandidate",
+    "DiscoveryDocument",
+    "Provenance",
+    "RelaxDocument",
+    "SampleDocument",
+    "ScreenDocument",
+    "ScreenRecord",
+    "SelectDocument",
+    "SelectRecord",
+    "SelectedCandidate",
+    "TrainDocument",
+    "candidate_id",
+    "package_versions",
+]

@@ -1,0 +1,145 @@
+"""Output documents of the jobs, one class a stage."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from crystens_flows.schemas.types import StructureField
+
+from crystens_flows.schemas.arrays import ArrayBlob
+from crystens_flows.schemas.provenance import Provenance, package_versions
+
+Versions = Field(default_factory=package_versions, description="Versions of the packages used.")
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+
+class TrainDocument(_Document):
+    """Output of TrainMaker: a checkpoint and how it was made."""
+
+    stage: Literal["train"] = "train"
+    generator: str = Field(description="Kind of the generator.")
+    checkpoint: str = Field(description="Folder of the checkpoint on the worker.")
+    checkpoint_sha256: str = Field(description="SHA-256 of the weights.")
+    card: dict[str, Any] = Field(description="The model card.")
+    versions: dict[str, str] = Versions
+
+
+class SampleDocument(_Document):
+    """Output of SampleMaker: one chunk of CrysTens."""
+
+    stage: Literal["sample"] = "sample"
+    provenance: Provenance
+    start: int = Field(description="Index of the first sample of this chunk.")
+    n_samples: int = Field(description="Number of samples in this chunk.")
+    crystens: ArrayBlob = Field(description="Normalised tensors, float32 (n, 4, 64, 64).")
+    versions: dict[str, str] = Versions
+
+
+class DecodedCandidate(_Document):
+    """One sample, decoded or rejected with the reason."""
+
+    candidate_id: str
+    index: int = Field(description="Index of the sample, from 0.")
+    structure: StructureField | None = Field(None, description="None where decoding failed.")
+    reason: str | None = Field(None, description="Why there is no structure.")
+    space_group: int | None = Field(None, description="Space group number the tensor states.")
+    consistency: dict[str, float | None] | None = Field(
+        None, description="Variances (table 1) and disagreements (table 2) of the raw tensor."
+    )
+
+
+class DecodeDocument(_Document):
+    """Output of DecodeMaker: the candidates of one chunk."""
+
+    stage: Literal["decode"] = "decode"
+    provenance: Provenance
+    candidates: list[DecodedCandidate]
+    versions: dict[str, str] = Versions
+
+
+class ScreenRecord(_Document):
+    """What a screen found for one candidate."""
+
+    candidate_id: str
+    passed: bool = Field(description="False where the candidate is rejected by this screen.")
+    reason: str | None = Field(None, description="Why it was rejected.")
+    formation_energy_per_atom: float | None = Field(None, description="Predicted, eV/atom.")
+    smact_valid: bool | None = Field(
+        None, description="Whether charges can balance (SMACT); None where SMACT cannot say."
+    )
+
+
+class ScreenDocument(_Document):
+    """Output of a prefilter: one record for each candidate of one chunk."""
+
+    stage: Literal["screen"] = "screen"
+    screen: str = Field(description="Name of the screen, e.g. 'cgcnn'.")
+    model: dict[str, Any] = Field(description="Name and version of the model.")
+    records: list[ScreenRecord]
+    versions: dict[str, str] = Versions
+
+
+class SelectRecord(_Document):
+    """The decision on one candidate that came to the selection."""
+
+    candidate_id: str
+    decision: Literal["selected", "pool", "ranked", "duplicate"]
+    rank: int | None = Field(None, description="Place by formation energy, from 1.")
+    duplicate_of: str | None = Field(None, description="The candidate_id that was kept.")
+
+
+class SelectedCandidate(_Document):
+    """A candidate that goes on to relaxation."""
+
+    candidate_id: str
+    structure: StructureField
+    formation_energy_per_atom: float = Field(description="Predicted by the screen, eV/atom.")
+
+
+class SelectDocument(_Document):
+    """Output of SelectMaker."""
+
+    stage: Literal["select"] = "select"
+    settings: dict[str, Any] = Field(description="n_pool, n_select and the rest.")
+    records: list[SelectRecord]
+    selected: list[SelectedCandidate] = Field(description="Lowest formation energy first.")
+    versions: dict[str, str] = Versions
+
+
+class RelaxDocument(_Document):
+    """Output of QuadrupleRelaxMaker: four successive relaxations of one structure."""
+
+    stage: Literal["relax"] = "relax"
+    candidate_id: str | None = None
+    structure: StructureField | None = Field(None, description="After the last step that finished.")
+    energy: float | None = Field(None, description="Energy after that step, eV a cell.")
+    dir_name: str | None = Field(None, description="Folder of that step.")
+    energies: list[float | None] = Field(
+        description="E0 to E4, eV a cell: before the first step, then after each of the four."
+    )
+    pressures: list[float | None] = Field(
+        description="P1 to P4, external pressure in kbar after each step, positive = compressed."
+    )
+    converged: list[bool | None] = Field(description="Whether each step converged.")
+    n_sites: int | None = None
+    engine: str | None = Field(None, description="What relaxed, e.g. 'CHGNet'.")
+    completed_steps: int = Field(description="0 to 4.")
+    reason: str | None = Field(None, description="Why fewer than four steps finished.")
+    step_uuids: list[str] = Field(default_factory=list, description="Jobs of the steps.")
+    versions: dict[str, str] = Versions
+
+
+class DiscoveryDocument(_Document):
+    """Output of the last job of DiscoveryFlowMaker: what became of all samples."""
+
+    stage: Literal["discovery"] = "discovery"
+    campaign: str
+    n_selected: int
+    n_relaxed: int
+    failed: dict[str, str] = Field(description="Reason by candidate_id where relaxation failed.")
+    relaxed: list[str] = Field(description="candidate_id, lowest relaxed energy per atom first.")
+    versions: dict[str, str] = Versions
