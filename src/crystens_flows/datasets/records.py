@@ -1,0 +1,247 @@
+"""One structure of a data set: what is accepted, and why another is rejected."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+MAX_SITES = 52
+"""The largest cell that a CrysTens holds."""
+MIN_DISTANCE = 0.5
+"""Atoms closer than this, in Angstrom, overlap."""
+MAX_CELL_LENGTH = 1000.0
+"""A lattice parameter above this, in Angstrom, is a mistake."""
+PROPERTIES = ("formation_energy_per_atom", "energy_above_hull", "band_gap")
+"""The properties kept beside a structure; NaN where unknown."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """
+    One accepted structure.
+
+    Parameters
+    ----------
+    material_id
+        The id of the material.
+    numbers
+        Atomic numbers, shape ``(n_sites,)``.
+    frac_coords
+        Fractional coordinates in [0, 1), shape ``(n_sites, 3)``.
+    lattice
+        a, b, c in Angstrom and alpha, beta, gamma in degrees, shape ``(6,)``.
+    space_group
+        The international number.
+    formation_energy_per_atom, energy_above_hull
+        In eV/atom; NaN where unknown.
+    band_gap
+        In eV; NaN where unknown.
+    """
+
+    material_id: str
+    numbers: NDArray[np.uint8]
+    frac_coords: NDArray[np.float32]
+    lattice: NDArray[np.float32]
+    space_group: int
+    formation_energy_per_atom: float = math.nan
+    energy_above_hull: float = math.nan
+    band_gap: float = math.nan
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """
+    One entry that was not accepted.
+
+    Parameters
+    ----------
+    entry
+        Where it stands: the file, or the file and the row or line.
+    material_id
+        Its id, where one is known.
+    reason
+        Why, in a few words.
+    """
+
+    entry: str
+    material_id: str
+    reason: str
+
+
+class RejectedError(ValueError):
+    """Raised for a structure that cannot enter a data set; the message is the reason."""
+
+
+def make_record(
+    structure: Structure, material_id: str, properties: Mapping[str, float] | None = None
+) -> Record:
+    """
+    Check a structure and make it a record.
+
+    Parameters
+    ----------
+    structure
+        The structure; its oxidation states and site properties are dropped.
+    material_id
+        The id of the material.
+    properties
+        Values of :data:`PROPERTIES`, where known.
+
+    Returns
+    -------
+    Record
+        With the space group that spglib finds.
+
+    Raises
+    ------
+    RejectedError
+        If the structure has no sites or more than 52, is disordered, holds something other than
+        elements, is not finite, has no volume, or has overlapping atoms.
+    """
+    n_sites = len(structure)
+    if n_sites == 0:
+        raise RejectedError("no sites")
+    if n_sites > MAX_SITES:
+        raise RejectedError(f"{n_sites} sites, more than {MAX_SITES}")
+    if not structure.is_ordered:
+        raise RejectedError("disordered: a site is shared or partly occupied")
+    numbers = [getattr(site.specie, "Z", None) for site in structure]
+    if any(z is None or not 1 <= z <= 118 for z in numbers):
+        odd = next(
+            str(site.specie)
+            for site, z in zip(structure, numbers, strict=True)
+            if z is None or not 1 <= z <= 118
+        )
+        raise RejectedError(f"{odd} is no element")
+    return record_from_arrays(
+        np.array(numbers, dtype=np.uint8),
+        structure.frac_coords,
+        np.array(structure.lattice.parameters),
+        material_id,
+        properties,
+    )
+
+
+def record_from_arrays(
+    numbers: NDArray[np.uint8],
+    frac_coords: NDArray[np.float64],
+    lattice: NDArray[np.float64],
+    material_id: str,
+    properties: Mapping[str, float] | None = None,
+) -> Record:
+    """
+    Check the arrays of an ordered structure and make them a record.
+
+    Parameters
+    ----------
+    numbers
+        Atomic numbers, shape ``(n_sites,)``.
+    frac_coords
+        Fractional coordinates, shape ``(n_sites, 3)``; wrapped into [0, 1).
+    lattice
+        a, b, c in Angstrom and alpha, beta, gamma in degrees, shape ``(6,)``.
+    material_id, properties
+        As for :func:`make_record`.
+
+    Returns
+    -------
+    Record
+        With the space group that spglib finds.
+
+    Raises
+    ------
+    RejectedError
+        If the structure is not finite, has no volume or has overlapping atoms.
+    """
+    if not np.isfinite(frac_coords).all():
+        raise RejectedError("not finite: a fractional coordinate is NaN or infinite")
+    if not np.isfinite(lattice).all():
+        raise RejectedError("not finite: a lattice parameter is NaN or infinite")
+    if max(lattice[:3]) > MAX_CELL_LENGTH:
+        raise RejectedError(f"a lattice parameter of {max(lattice[:3]):.6g} A")
+    wrapped = np.mod(frac_coords, 1.0).astype(np.float32)
+    wrapped[wrapped >= 1.0] = 0.0
+    single = lattice.astype(np.float32)
+    matrix = cell_matrix(single.astype(float))
+    shortest = shortest_distance(wrapped.astype(float), matrix)
+    if shortest < MIN_DISTANCE:
+        raise RejectedError(f"overlapping atoms: {shortest:.3f} A apart, under {MIN_DISTANCE} A")
+    return Record(
+        material_id=material_id,
+        numbers=numbers,
+        frac_coords=wrapped,
+        lattice=single,
+        space_group=find_space_group(numbers, wrapped.astype(float), matrix),
+        **{name: float((properties or {}).get(name, math.nan)) for name in PROPERTIES},
+    )
+
+
+def cell_matrix(lattice: NDArray[np.float64]) -> NDArray[np.float64]:
+    """
+    Return the lattice vectors as rows, in pymatgen's standard orientation.
+
+    Raises
+    ------
+    RejectedError
+        If the parameters make no cell with a volume.
+    """
+    from pymatgen.core import Lattice
+
+    a, b, c, alpha, beta, gamma = lattice
+    ca, cb, cg = np.cos(np.radians((alpha, beta, gamma)))
+    square = 1 - ca**2 - cb**2 - cg**2 + 2 * ca * cb * cg
+    if min(a, b, c) <= 0 or square <= 0 or a * b * c * np.sqrt(square) < 0.1:
+        raise RejectedError("the lattice parameters make no cell with a volume")
+    return Lattice.from_parameters(a, b, c, alpha, beta, gamma).matrix
+
+
+def shortest_distance(frac_coords: NDArray[np.float64], matrix: NDArray[np.float64]) -> float:
+    """
+    Find the shortest distance between atoms, periodic images included, below a few Angstrom.
+
+    Parameters
+    ----------
+    frac_coords
+        Fractional coordinates in [0, 1), shape ``(n, 3)``.
+    matrix
+        Lattice vectors as rows, in Angstrom.
+
+    Returns
+    -------
+    float
+        The shortest distance in Angstrom; exact where it is under :data:`MIN_DISTANCE`, else
+        at least that.
+    """
+    # an image farther than this number of cells along an axis is farther than MIN_DISTANCE
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(matrix), axis=0)
+    reach = np.floor(1.0 + MIN_DISTANCE / heights).astype(int)
+    images = np.stack(
+        np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), axis=-1
+    ).reshape(-1, 3)
+    difference = frac_coords[:, None] - frac_coords[None]
+    vectors = (difference[:, :, None] + images) @ matrix
+    squares = np.einsum("ijkx,ijkx->ijk", vectors, vectors)
+    home = int(np.flatnonzero((images == 0).all(axis=1))[0])
+    diagonal = np.arange(len(frac_coords))
+    squares[diagonal, diagonal, home] = np.inf
+    return float(np.sqrt(squares.min()))
+
+
+def find_space_group(
+    numbers: NDArray[np.uint8], frac_coords: NDArray[np.float64], matrix: NDArray[np.float64]
+) -> int:
+    """Find the space group with spglib at pymatgen's tolerances; 1 where it finds none."""
+    import spglib
+
+    found = spglib.get_symmetry_dataset(
+        (matrix, frac_coords, numbers), symprec=0.01, angle_tolerance=5
+    )
+    return 1 if found is None else int(found.number)
