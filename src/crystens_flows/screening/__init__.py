@@ -1,0 +1,1 @@
+"""Screens: validity, duplicates, formation energy, and the selection of what is relaxed."""
