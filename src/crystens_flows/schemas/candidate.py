@@ -7,10 +7,10 @@ from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from crystens_flows.schemas.types import StructureField
 
 from crystens_flows.schemas.provenance import Provenance
 from crystens_flows.schemas.stages import RelaxDocument, ScreenRecord, SelectRecord
+from crystens_flows.schemas.types import StructureField
 
 SCHEMA_VERSION = 1
 

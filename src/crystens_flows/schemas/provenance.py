@@ -7,7 +7,15 @@ from importlib.metadata import PackageNotFoundError, version
 
 from pydantic import BaseModel, Field
 
-RECORDED_PACKAGES = ("crystens-flows", "jobflow", "atomate2", "pymatgen", "numpy", "torch", "chgnet")
+RECORDED_PACKAGES = (
+    "crystens-flows",
+    "jobflow",
+    "atomate2",
+    "pymatgen",
+    "numpy",
+    "torch",
+    "chgnet",
+)
 
 
 class Provenance(BaseModel):

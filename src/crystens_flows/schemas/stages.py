@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from crystens_flows.schemas.types import StructureField
 
 from crystens_flows.schemas.arrays import ArrayBlob
 from crystens_flows.schemas.provenance import Provenance, package_versions
+from crystens_flows.schemas.types import StructureField
 
 Versions = Field(default_factory=package_versions, description="Versions of the packages used.")
 

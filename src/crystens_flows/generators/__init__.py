@@ -1,0 +1,147 @@
+"""Generators of CrysTens behind one protocol."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+from crystens_flows.errors import CheckpointError, InputError
+from crystens_flows.generators.base import Generator, Progress
+from crystens_flows.generators.checkpoints import read_header
+
+SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
+
+GENERATOR_CLASSES = {"flow": "crystens_flows.generators.flow.generator:FlowGenerator"}
+"""Where the class of each kind of generator is, imported when it is needed."""
+
+SHIPPED_GENERATORS = {"default": SHIPPED_WEIGHTS / "default"}
+"""Checkpoints that come with the package, by the name given to ``--generator``."""
+
+SHIPPED_DATA = (
+    "crystals shipped with the package: Materials Project by MP-20 and MPTS-52, CC BY 4.0"
+)
+
+TRAINABLE_GENERATORS = {"default": "flow"}
+"""Kind of generator trained for each name given to ``crystens train --generator``."""
+
+
+def generator_class(kind: str) -> type[Generator]:
+    """
+    Return the class of a kind of generator.
+
+    Parameters
+    ----------
+    kind
+        A key of `GENERATOR_CLASSES`.
+
+    Returns
+    -------
+    type
+        A subclass of :class:`Generator`.
+
+    Raises
+    ------
+    CheckpointError
+        If the kind is not known.
+    """
+    if kind not in GENERATOR_CLASSES:
+        raise CheckpointError(
+            f"unknown kind of generator '{kind}': known are {', '.join(sorted(GENERATOR_CLASSES))}"
+        )
+    module, name = GENERATOR_CLASSES[kind].split(":")
+    return getattr(import_module(module), name)
+
+
+def load_generator(name_or_folder: str | Path) -> Generator:
+    """
+    Load a generator that is shipped, or one that was trained.
+
+    Parameters
+    ----------
+    name_or_folder
+        A key of `SHIPPED_GENERATORS` or the folder of a checkpoint.
+
+    Returns
+    -------
+    Generator
+        Ready to sample.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such generator, or its checkpoint is damaged or of an unknown kind.
+    """
+    folder = SHIPPED_GENERATORS.get(str(name_or_folder), Path(name_or_folder))
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"no generator '{name_or_folder}': give a shipped name "
+            f"({', '.join(sorted(SHIPPED_GENERATORS))}) or the folder of a checkpoint"
+        )
+    return generator_class(read_header(folder)["kind"]).load(folder)
+
+
+def train_generator(
+    name: str,
+    dataset: str | Path | None,
+    folder: Path,
+    *,
+    seed: int = 0,
+    steps: int | None = None,
+    progress: Progress | None = None,
+) -> Generator:
+    """
+    Train a generator and save its checkpoint.
+
+    Parameters
+    ----------
+    name
+        A key of `TRAINABLE_GENERATORS`.
+    dataset
+        A data set file with splits ``train`` and ``validation``; the shipped crystals if None.
+    folder
+        Where training states and the checkpoint go; training that was interrupted continues.
+    seed
+        Seed of initialisation, order and noise.
+    steps
+        Number of training steps; the generator's default if None.
+    progress
+        Called with the steps done and the steps in all.
+
+    Returns
+    -------
+    Generator
+        The trained generator.
+
+    Raises
+    ------
+    InputError
+        If there is no such generator to train.
+    DatasetError
+        If the data set cannot be read or lacks a split.
+    """
+    from crystens_flows.datasets import Dataset, shipped
+
+    if name not in TRAINABLE_GENERATORS:
+        raise InputError(
+            f"unknown generator '{name}': can be trained: {', '.join(sorted(TRAINABLE_GENERATORS))}"
+        )
+    data = SHIPPED_DATA if dataset is None else str(dataset)
+    return generator_class(TRAINABLE_GENERATORS[name]).fit(
+        shipped() if dataset is None else Dataset.load(Path(dataset)),
+        folder,
+        data=data,
+        seed=seed,
+        steps=steps,
+        progress=progress,
+    )
+
+
+__all__ = [
+    "GENERATOR_CLASSES",
+    "SHIPPED_GENERATORS",
+    "TRAINABLE_GENERATORS",
+    "Generator",
+    "generator_class",
+    "load_generator",
+    "train_generator",
+]

@@ -1,0 +1,118 @@
+"""What every generator of CrysTens offers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from crystens_flows.datasets import Dataset
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) as work proceeds."""
+
+
+class Generator(ABC):
+    """
+    A generator of CrysTens.
+
+    A subclass has a `kind`, under which :func:`crystens_flows.generators.load_generator` finds it
+    again in a checkpoint, and the four methods below.
+
+    Attributes
+    ----------
+    kind
+        Name of the kind of generator, stored in its checkpoints.
+    card
+        The model card: data, licence, split, seed, training time and metrics.
+    sha256
+        SHA-256 of the weights; together with a seed and an index it determines a sample.
+    """
+
+    kind: ClassVar[str]
+    card: dict[str, Any]
+    sha256: str
+
+    @classmethod
+    @abstractmethod
+    def fit(
+        cls,
+        dataset: Dataset,
+        folder: Path,
+        *,
+        data: str = "unnamed",
+        seed: int = 0,
+        steps: int | None = None,
+        progress: Progress | None = None,
+    ) -> Generator:
+        """
+        Train on the ``train`` split of a data set and save the result.
+
+        Parameters
+        ----------
+        dataset
+            A data set with splits ``train`` and ``validation``.
+        folder
+            Where training states, the learning curve and the final checkpoint go. Training that
+            was interrupted continues from the last state found there.
+        data
+            What the data are and their licence, for the model card.
+        seed
+            Seed of initialisation, order and noise.
+        steps
+            Number of training steps; the kind's default if None.
+        progress
+            Called with the steps done and the steps in all.
+
+        Returns
+        -------
+        Generator
+            The trained generator, as :meth:`load` gives it from `folder`.
+        """
+
+    @abstractmethod
+    def sample(
+        self, n_samples: int, seed: int, start: int = 0, progress: Progress | None = None
+    ) -> np.ndarray:
+        """
+        Sample CrysTens.
+
+        Sample ``start + k`` depends on the weights, `seed` and ``start + k`` alone, so any
+        division of a range into calls gives the same tensors.
+
+        Parameters
+        ----------
+        n_samples
+            How many.
+        seed
+            Seed of the sampling.
+        start
+            Index of the first.
+        progress
+            Called with the samples done and the samples in all.
+
+        Returns
+        -------
+        numpy.ndarray
+            Normalised tensors, float32 of shape (n_samples, 4, 64, 64).
+        """
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint: ``config.json``, ``card.json`` and ``weights.safetensors``."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path) -> Generator:
+        """
+        Load a checkpoint.
+
+        Raises
+        ------
+        CheckpointError
+            If it is missing, truncated or of another kind.
+        """

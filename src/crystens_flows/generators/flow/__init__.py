@@ -1,0 +1,1 @@
+"""The default generator: space group and composition first, then geometry by a flow."""

@@ -1,0 +1,79 @@
+"""Job that samples CrysTens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from jobflow import Maker, job
+
+from crystens_flows.schemas import ArrayBlob, Provenance, SampleDocument
+
+if TYPE_CHECKING:
+    from crystens_flows.generators import Generator
+
+
+@lru_cache(maxsize=2)
+def _loaded(generator: str) -> Generator:
+    """Keep the generator between the jobs of one process."""
+    from crystens_flows.generators import load_generator
+
+    return load_generator(generator)
+
+
+@dataclass
+class SampleMaker(Maker):
+    """
+    Maker of a job that samples one chunk of CrysTens.
+
+    Sample ``start + k`` depends on the checkpoint, the seed and ``start + k`` alone, so chunks of
+    any size, on any worker, give the same candidates.
+
+    Parameters
+    ----------
+    name
+        Name of the job.
+    generator
+        A shipped name or the folder of a checkpoint.
+    """
+
+    name: str = "crystens sample"
+    generator: str = "default"
+
+    @job(output_schema=SampleDocument, data=ArrayBlob)
+    def make(
+        self, n_samples: int, seed: int = 0, start: int = 0, campaign: str = "default"
+    ) -> SampleDocument:
+        """
+        Sample.
+
+        Parameters
+        ----------
+        n_samples
+            How many.
+        seed
+            Seed of the sampling.
+        start
+            Index of the first sample.
+        campaign
+            Name of the campaign the candidates belong to.
+
+        Returns
+        -------
+        SampleDocument
+            The tensors, float32 of shape (n_samples, 4, 64, 64), in the additional store.
+        """
+        generator = _loaded(self.generator)
+        tensors = generator.sample(n_samples, seed, start)
+        return SampleDocument(
+            provenance=Provenance(
+                campaign=campaign,
+                generator=generator.kind,
+                checkpoint_sha256=generator.sha256,
+                seed=seed,
+            ),
+            start=start,
+            n_samples=n_samples,
+            crystens=ArrayBlob(tensors),
+        )
