@@ -1,0 +1,105 @@
+"""The default generator: training, resuming, sampling."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from crystens_flows.errors import CheckpointError, DatasetError, InputError
+from crystens_flows.generators import load_generator, train_generator
+from crystens_flows.generators.flow.generator import FlowGenerator
+from crystens_flows.representation import decode
+
+
+def test_loads_what_was_saved(trained, trained_folder):
+    again = FlowGenerator.load(trained_folder)
+    assert again.sha256 == trained.sha256
+    assert again.card["data"] == "76 crystals"
+    assert np.array_equal(again.sample(2, seed=1), trained.sample(2, seed=1))
+
+
+def test_a_sample_depends_on_seed_and_index_alone(trained):
+    whole = trained.sample(11, seed=5)
+    chunks = [trained.sample(n, seed=5, start=s) for s, n in ((0, 1), (1, 7), (8, 3))]
+    assert np.array_equal(whole, np.concatenate(chunks))
+    assert not np.array_equal(whole, trained.sample(11, seed=6))
+
+
+def test_samples_decode_to_what_was_specified(trained):
+    tensors = trained.sample(8, seed=0)
+    assert tensors.shape == (8, 4, 64, 64)
+    assert tensors.dtype == np.float32
+    for decoded in decode(tensors):
+        assert decoded.structure is not None, decoded.reason
+        assert decoded.consistency.as_dict().values()
+        assert max(v for v in decoded.consistency.as_dict().values() if v is not None) < 1e-3
+
+
+def test_refuses_negative_numbers(trained):
+    with pytest.raises(InputError, match="negative"):
+        trained.sample(-1, seed=0)
+    with pytest.raises(InputError, match="negative"):
+        trained.sample(1, seed=-1)
+
+
+def test_interrupted_training_goes_on(few_crystals, tmp_path):
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(done, total):
+        if done == 9:
+            raise Interrupted
+
+    from crystens_flows.generators.flow import training
+
+    folder = tmp_path / "run"
+    original = training.Trainer.save
+    # write the state at each step, as a long training does every two minutes
+    training.Trainer.save = lambda self, rng, force=False: original(self, rng, force=True)
+    try:
+        with pytest.raises(Interrupted):
+            FlowGenerator.fit(few_crystals, folder, steps=6, progress=interrupt)
+        seen = []
+        FlowGenerator.fit(few_crystals, folder, steps=6, progress=lambda d, t: seen.append(d))
+    finally:
+        training.Trainer.save = original
+    assert seen[0] == 10
+    assert seen[-1] == 12
+    curve = [json.loads(s) for s in (folder / "flow-learning-curve.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in curve] == [6]
+
+
+def test_names_a_damaged_training_state(few_crystals, tmp_path):
+    (tmp_path / "specification-state.pt").write_bytes(b"not a state")
+    with pytest.raises(CheckpointError, match=r"specification-state\.pt cannot be continued"):
+        FlowGenerator.fit(few_crystals, tmp_path, steps=2)
+
+
+def test_names_a_missing_split(few_crystals, tmp_path):
+    with pytest.raises(DatasetError, match="split 'validation'"):
+        FlowGenerator.fit(
+            replace(few_crystals, split={"train": few_crystals.split["train"]}), tmp_path, steps=2
+        )
+
+
+def test_names_an_unknown_generator(tmp_path):
+    with pytest.raises(InputError, match="unknown generator 'dcgan'.*default"):
+        train_generator("dcgan", None, tmp_path)
+
+
+def test_the_shipped_generator_is_what_its_card_says():
+    generator = load_generator("default")
+    assert generator.kind == "flow"
+    assert generator.card["split"]["train"] > 10_000
+    assert "CC BY 4.0" in generator.card["data"]
+    assert generator.card["metrics"]["structurally_valid"] >= 0.95
+    assert generator.card["metrics"]["smact_valid"] >= 0.75
+
+
+def test_the_shipped_generator_makes_valid_crystals():
+    from crystens_flows.screening.validity import structural_validity
+
+    decoded = decode(load_generator("default").sample(24, seed=1))
+    valid = [d.structure is not None and structural_validity(d.structure) is None for d in decoded]
+    assert sum(valid) >= 22
