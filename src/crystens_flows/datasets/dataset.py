@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -94,6 +95,10 @@ class Dataset:
         for i, record in enumerate(records):
             numbers[i, : len(record.numbers)] = record.numbers
             frac_coords[i, : len(record.numbers)] = record.frac_coords
+        known = {
+            name: np.array([getattr(record, name) for record in records], dtype=np.float32)
+            for name in PROPERTIES
+        }
         return cls(
             material_ids=[record.material_id for record in records],
             numbers=numbers,
@@ -101,10 +106,9 @@ class Dataset:
             lattice=np.array([record.lattice for record in records], dtype=np.float32),
             n_sites=np.array([len(record.numbers) for record in records], dtype=np.uint8),
             space_groups=np.array([record.space_group for record in records], dtype=np.int16),
-            **{
-                name: np.array([getattr(record, name) for record in records], dtype=np.float32)
-                for name in PROPERTIES
-            },
+            formation_energy_per_atom=known["formation_energy_per_atom"],
+            energy_above_hull=known["energy_above_hull"],
+            band_gap=known["band_gap"],
         )
 
     def __len__(self) -> int:
@@ -186,7 +190,10 @@ class Dataset:
             counts = tuple(sorted(Counter(row[:n].tolist()).items()))
             if counts not in known:
                 composition = Composition({Element.from_Z(z): count for z, count in counts})
-                known[counts] = composition.reduced_formula
+                with warnings.catch_warnings():
+                    # noble gases have no electronegativity to order by; nobody can mend that
+                    warnings.simplefilter("ignore")
+                    known[counts] = composition.reduced_formula
             formulas.append(known[counts])
         return formulas
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,8 @@ MAX_SITES = 52
 """The largest cell that a CrysTens holds."""
 MIN_DISTANCE = 0.5
 """Atoms closer than this, in Angstrom, overlap."""
+MIN_HEIGHT = 0.1
+"""A cell whose lattice planes are closer than this, in Angstrom, is a mistake."""
 MAX_CELL_LENGTH = 1000.0
 """A lattice parameter above this, in Angstrom, is a mistake."""
 PROPERTIES = ("formation_energy_per_atom", "energy_above_hull", "band_gap")
@@ -104,7 +106,7 @@ def make_record(
     ------
     RejectedError
         If the structure has no sites or more than 52, is disordered, holds something other than
-        elements, is not finite, has no volume, or has overlapping atoms.
+        elements, is not finite, has no sensible cell, or has overlapping atoms.
     """
     n_sites = len(structure)
     if n_sites == 0:
@@ -113,94 +115,75 @@ def make_record(
         raise RejectedError(f"{n_sites} sites, more than {MAX_SITES}")
     if not structure.is_ordered:
         raise RejectedError("disordered: a site is shared or partly occupied")
-    numbers = [getattr(site.specie, "Z", None) for site in structure]
-    if any(z is None or not 1 <= z <= 118 for z in numbers):
-        odd = next(
-            str(site.specie)
-            for site, z in zip(structure, numbers, strict=True)
-            if z is None or not 1 <= z <= 118
-        )
-        raise RejectedError(f"{odd} is no element")
-    return record_from_arrays(
-        np.array(numbers, dtype=np.uint8),
-        structure.frac_coords,
-        np.array(structure.lattice.parameters),
-        material_id,
-        properties,
-    )
-
-
-def record_from_arrays(
-    numbers: NDArray[np.uint8],
-    frac_coords: NDArray[np.float64],
-    lattice: NDArray[np.float64],
-    material_id: str,
-    properties: Mapping[str, float] | None = None,
-) -> Record:
-    """
-    Check the arrays of an ordered structure and make them a record.
-
-    Parameters
-    ----------
-    numbers
-        Atomic numbers, shape ``(n_sites,)``.
-    frac_coords
-        Fractional coordinates, shape ``(n_sites, 3)``; wrapped into [0, 1).
-    lattice
-        a, b, c in Angstrom and alpha, beta, gamma in degrees, shape ``(6,)``.
-    material_id, properties
-        As for :func:`make_record`.
-
-    Returns
-    -------
-    Record
-        With the space group that spglib finds.
-
-    Raises
-    ------
-    RejectedError
-        If the structure is not finite, has no volume or has overlapping atoms.
-    """
+    for site in structure:
+        # a DummySpecies has the number 0 or one above 118
+        if not 1 <= site.specie.Z <= 118:
+            raise RejectedError(f"{site.specie} is no element")
+    numbers = [site.specie.Z for site in structure]
+    frac_coords = structure.frac_coords
+    if np.linalg.det(structure.lattice.matrix) < 0:
+        # a, b, c and the angles alone mean a right-handed cell: invert the axes of a left-handed
+        # one, else the crystal would become its mirror image
+        frac_coords = -frac_coords
+    lattice = np.array(structure.lattice.parameters)
     if not np.isfinite(frac_coords).all():
-        raise RejectedError("not finite: a fractional coordinate is NaN or infinite")
+        raise RejectedError("not finite: a coordinate is NaN or infinite")
     if not np.isfinite(lattice).all():
         raise RejectedError("not finite: a lattice parameter is NaN or infinite")
-    if max(lattice[:3]) > MAX_CELL_LENGTH:
-        raise RejectedError(f"a lattice parameter of {max(lattice[:3]):.6g} A")
     wrapped = np.mod(frac_coords, 1.0).astype(np.float32)
-    wrapped[wrapped >= 1.0] = 0.0
+    wrapped[wrapped >= 1.0] = 0.0  # just under one in double precision
     single = lattice.astype(np.float32)
     matrix = cell_matrix(single.astype(float))
     shortest = shortest_distance(wrapped.astype(float), matrix)
     if shortest < MIN_DISTANCE:
         raise RejectedError(f"overlapping atoms: {shortest:.3f} A apart, under {MIN_DISTANCE} A")
+    known = {name: float((properties or {}).get(name, math.nan)) for name in PROPERTIES}
     return Record(
         material_id=material_id,
-        numbers=numbers,
+        numbers=np.array(numbers, dtype=np.uint8),
         frac_coords=wrapped,
         lattice=single,
         space_group=find_space_group(numbers, wrapped.astype(float), matrix),
-        **{name: float((properties or {}).get(name, math.nan)) for name in PROPERTIES},
+        **known,
     )
 
 
 def cell_matrix(lattice: NDArray[np.float64]) -> NDArray[np.float64]:
     """
-    Return the lattice vectors as rows, in pymatgen's standard orientation.
+    Make the lattice vectors of a cell, in pymatgen's standard orientation.
+
+    Parameters
+    ----------
+    lattice
+        a, b, c in Angstrom and alpha, beta, gamma in degrees, shape ``(6,)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        The vectors as rows, in Angstrom, shape ``(3, 3)``.
 
     Raises
     ------
     RejectedError
-        If the parameters make no cell with a volume.
+        If the parameters make no cell, or one that is too large or too flat.
     """
     from pymatgen.core import Lattice
 
-    a, b, c, alpha, beta, gamma = lattice
-    ca, cb, cg = np.cos(np.radians((alpha, beta, gamma)))
-    square = 1 - ca**2 - cb**2 - cg**2 + 2 * ca * cb * cg
-    if min(a, b, c) <= 0 or square <= 0 or a * b * c * np.sqrt(square) < 0.1:
+    ca, cb, cg = np.cos(np.radians(lattice[3:]))
+    if lattice[:3].min() <= 0 or 1 - ca**2 - cb**2 - cg**2 + 2 * ca * cb * cg <= 0:
         raise RejectedError("the lattice parameters make no cell with a volume")
-    return Lattice.from_parameters(a, b, c, alpha, beta, gamma).matrix
+    if lattice[:3].max() > MAX_CELL_LENGTH:
+        raise RejectedError(f"a lattice parameter of {lattice[:3].max():.6g} A")
+    matrix = Lattice.from_parameters(*lattice).matrix
+    height = plane_spacings(matrix).min()
+    if not height >= MIN_HEIGHT:
+        raise RejectedError(f"the cell is too flat: lattice planes {height:.3g} A apart")
+    return matrix
+
+
+def plane_spacings(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Find the distances, in Angstrom, between opposite faces of a cell, shape ``(3,)``."""
+    return 1.0 / np.linalg.norm(np.linalg.inv(matrix), axis=0)
 
 
 def shortest_distance(frac_coords: NDArray[np.float64], matrix: NDArray[np.float64]) -> float:
@@ -221,8 +204,7 @@ def shortest_distance(frac_coords: NDArray[np.float64], matrix: NDArray[np.float
         at least that.
     """
     # an image farther than this number of cells along an axis is farther than MIN_DISTANCE
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(matrix), axis=0)
-    reach = np.floor(1.0 + MIN_DISTANCE / heights).astype(int)
+    reach = np.floor(1.0 + MIN_DISTANCE / plane_spacings(matrix)).astype(int)
     images = np.stack(
         np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), axis=-1
     ).reshape(-1, 3)
@@ -236,12 +218,12 @@ def shortest_distance(frac_coords: NDArray[np.float64], matrix: NDArray[np.float
 
 
 def find_space_group(
-    numbers: NDArray[np.uint8], frac_coords: NDArray[np.float64], matrix: NDArray[np.float64]
+    numbers: Sequence[int], frac_coords: NDArray[np.float64], matrix: NDArray[np.float64]
 ) -> int:
     """Find the space group with spglib at pymatgen's tolerances; 1 where it finds none."""
     import spglib
 
     found = spglib.get_symmetry_dataset(
-        (matrix, frac_coords, numbers), symprec=0.01, angle_tolerance=5
+        (matrix.tolist(), frac_coords.tolist(), list(numbers)), symprec=0.01, angle_tolerance=5
     )
     return 1 if found is None else int(found.number)

@@ -1,0 +1,256 @@
+"""The entries of a source, one at a time: CIFs, CSV, JSON, JSONL and ASE databases."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from crystens_flows.datasets.parse import ID_NAMES, PROPERTY_NAMES, Entry
+from crystens_flows.errors import DatasetError, import_extra
+
+FORMATS = (
+    "a folder of CIFs, *.cif, *.csv with a 'cif' column, *.json or *.jsonl of pymatgen dicts "
+    "(each also as *.gz), or an ASE database *.db"
+)
+"""The sources that :func:`open_source` knows, for messages."""
+
+_DAMAGED = (OSError, EOFError, zlib.error, UnicodeDecodeError)
+
+
+def open_source(path: Path) -> tuple[Iterator[Entry], int | None]:
+    """
+    Open a file or folder of structures.
+
+    Parameters
+    ----------
+    path
+        What :data:`FORMATS` lists.
+
+    Returns
+    -------
+    tuple
+        The entries, read as they are asked for, and how many there are, where that is known.
+
+    Raises
+    ------
+    DatasetError
+        If there is no such file or folder, or it is of another kind; the iterator raises it
+        where the file turns out to be damaged.
+    """
+    if path.is_dir():
+        return _open_folder(path)
+    if not path.is_file():
+        raise DatasetError(f"{path} does not exist: give {FORMATS}")
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] == ".gz":
+        suffixes.pop()
+    match suffixes[-1] if suffixes else "":
+        case ".cif":
+            return iter([Entry(str(path), _stem(path.name), "cif_file", str(path))]), 1
+        case ".csv":
+            return _csv_entries(path), _count_csv(path)
+        case ".json":
+            return _json_entries(path), None
+        case ".jsonl" | ".ndjson":
+            return _jsonl_entries(path), None
+        case ".db":
+            return _open_ase(path)
+        case suffix:
+            raise DatasetError(f"{path} is of unknown kind {suffix!r}: give {FORMATS}")
+
+
+def _open_folder(folder: Path) -> tuple[Iterator[Entry], int]:
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.name.lower().endswith((".cif", ".cif.gz")) and path.is_file()
+    )
+    if not paths:
+        raise DatasetError(f"{folder} holds no *.cif or *.cif.gz: give {FORMATS}")
+    entries = (
+        Entry(str(path), _stem(path.relative_to(folder).as_posix()), "cif_file", str(path))
+        for path in paths
+    )
+    return entries, len(paths)
+
+
+def _csv_entries(path: Path) -> Iterator[Entry]:
+    row = 0
+    for frame in _csv_frames(path):
+        if "cif" not in frame.columns:
+            raise DatasetError(
+                f"{path} has no column 'cif' (its columns: {', '.join(frame.columns)})"
+            )
+        for fields in frame.to_dict("records"):
+            row += 1
+            values = {str(key): value for key, value in fields.items()}
+            cif = values.pop("cif")
+            yield Entry(f"{path} row {row}", _id(values, f"row-{row}"), "cif", cif, _only(values))
+
+
+def _count_csv(path: Path) -> int:
+    return sum(len(frame) for frame in _csv_frames(path, usecols=[0]))
+
+
+def _csv_frames(path: Path, **options: Any) -> Iterator[Any]:
+    import pandas as pd
+
+    try:
+        yield from pd.read_csv(
+            path, dtype=str, keep_default_na=False, chunksize=500, encoding="utf-8", **options
+        )
+    except pd.errors.EmptyDataError as exc:
+        raise DatasetError(f"{path} is empty: give a CSV with a 'cif' column") from exc
+    except (*_DAMAGED, pd.errors.ParserError, ValueError) as exc:
+        raise _damaged(path, exc) from exc
+
+
+def _jsonl_entries(path: Path) -> Iterator[Entry]:
+    with _open_text(path) as stream:
+        try:
+            for number, line in enumerate(stream, 1):
+                if line.strip():
+                    where = f"{path} line {number}"
+                    try:
+                        item = json.loads(line)
+                    except ValueError as exc:
+                        yield Entry(where, f"row-{number}", "bad", f"unreadable: {exc}")
+                    else:
+                        yield _json_entry(item, where, f"row-{number}")
+        except _DAMAGED as exc:
+            raise _damaged(path, exc) from exc
+
+
+def _json_entries(path: Path) -> Iterator[Entry]:
+    with _open_text(path) as stream:
+        try:
+            first = stream.read(1)
+            while first.isspace() or first == "\ufeff":
+                first = stream.read(1)
+            if first == "[":
+                for number, item in enumerate(_array_items(stream), 1):
+                    yield _json_entry(item, f"{path} item {number}", f"row-{number}")
+                return
+            content = json.loads(first + stream.read())
+        except (*_DAMAGED, ValueError) as exc:
+            raise _damaged(path, exc) from exc
+    if not isinstance(content, dict):
+        raise DatasetError(f"{path} holds neither a list nor a dict of pymatgen structures")
+    if "sites" in content or "structure" in content:
+        yield _json_entry(content, str(path), _stem(path.name))
+    else:
+        for key, item in content.items():
+            yield _json_entry(item, f"{path} key {key}", key)
+
+
+def _array_items(stream: IO[str], size: int = 1 << 16) -> Iterator[Any]:
+    """Decode the items of a JSON array, after its bracket, without holding all of it."""
+    decoder = json.JSONDecoder()
+    buffer, separator = "", ""
+    while True:
+        buffer = buffer.lstrip()
+        if separator and buffer[:1] == separator:
+            buffer, separator = buffer[1:].lstrip(), ""
+            if buffer[:1] == "]":
+                raise ValueError("a comma before the end of the list")
+        if buffer[:1] == "]" and not buffer[1:].strip() and not stream.read(1).strip():
+            return
+        try:
+            if separator and buffer:
+                raise ValueError(f"expected ',' or ']' and found {buffer[:1]!r}")
+            item, end = decoder.raw_decode(buffer)
+        except ValueError:
+            more = stream.read(max(size, len(buffer)))
+            if not more:
+                raise
+            buffer += more
+            continue
+        yield item
+        buffer, separator = buffer[end:], ","
+
+
+def _json_entry(item: Any, where: str, otherwise: str) -> Entry:
+    """Take a pymatgen dict, or a dict with one under ``structure`` beside its properties."""
+    if not isinstance(item, dict):
+        return Entry(where, otherwise, "bad", "unreadable: no pymatgen dict")
+    structure = item.get("structure", item)
+    if not isinstance(structure, dict):
+        return Entry(where, _id(item, otherwise), "bad", "unreadable: 'structure' is no dict")
+    return Entry(where, _id(item, otherwise), "dict", structure, _only(item))
+
+
+def _open_ase(path: Path) -> tuple[Iterator[Entry], int]:
+    ase_db = import_extra("ase.db", "ase", "reading an ASE database")
+    import sqlite3
+
+    try:
+        database = ase_db.connect(str(path), type="db")
+        count = database.count()
+    except (sqlite3.Error, OSError) as exc:
+        raise _damaged(path, exc) from exc
+
+    def entries() -> Iterator[Entry]:
+        try:
+            for row in database.select():
+                yield _ase_entry(row, f"{path} id {row.id}")
+        except (sqlite3.Error, OSError) as exc:
+            raise _damaged(path, exc) from exc
+
+    return entries(), count
+
+
+def _ase_entry(row: Any, where: str) -> Entry:
+    from pymatgen.core import Lattice, Structure
+
+    values = dict(row.key_value_pairs)
+    material_id = _id(values, f"row-{row.id}")
+    if not all(row.pbc):
+        return Entry(where, material_id, "bad", "not periodic in all three directions")
+    if not all(1 <= number <= 118 for number in row.numbers):
+        return Entry(where, material_id, "bad", "an atom of no element (number 0)")
+    try:
+        structure = Structure(
+            Lattice(row.cell), row.numbers.tolist(), row.positions, coords_are_cartesian=True
+        )
+    except ValueError as exc:
+        return Entry(where, material_id, "bad", f"unreadable: {exc}")
+    return Entry(where, material_id, "structure", structure, _only(values))
+
+
+def _open_text(path: Path) -> IO[str]:
+    if path.suffix.lower() == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8")
+    return path.open(encoding="utf-8")
+
+
+def _damaged(path: Path, exc: Exception) -> DatasetError:
+    reason = " ".join(str(exc).split()) or type(exc).__name__
+    return DatasetError(f"{path} cannot be read ({reason}): copy or make the file again")
+
+
+def _only(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what no property is named."""
+    return {name: values[name] for names in PROPERTY_NAMES.values() for name in names
+            if name in values}  # fmt: skip
+
+
+def _id(values: Mapping[str, Any], otherwise: str) -> str:
+    """Find the id, on one line."""
+    for name in ID_NAMES:
+        value = values.get(name)
+        if value is not None and str(value).strip():
+            return " ".join(str(value).split())
+    return " ".join(otherwise.split())
+
+
+def _stem(name: str) -> str:
+    """Leave out the ending of a CIF or JSON file."""
+    lowered = name.lower()
+    for ending in (".cif.gz", ".cif", ".json.gz", ".json"):
+        if lowered.endswith(ending):
+            return name[: -len(ending)]
+    return name
