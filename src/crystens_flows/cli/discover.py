@@ -1,0 +1,93 @@
+"""The command that runs the whole pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crystens_flows.cli.options import Config, GeneratorName, Number, Seed
+from crystens_flows.cli.output import progress_bar, reasons, say
+from crystens_flows.settings import DEFAULT_OUTPUT_FOLDER
+
+
+def discover(
+    number: Number = 240,
+    seed: Seed = 0,
+    generator: GeneratorName = "default",
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")] = Path(
+        DEFAULT_OUTPUT_FOLDER
+    ),
+    campaign: Annotated[
+        str, typer.Option("--campaign", help="Name of the campaign, kept with each candidate.")
+    ] = "default",
+    chunk_size: Annotated[
+        int, typer.Option("--chunk-size", min=1, max=500, help="Samples a job.")
+    ] = 64,
+    pool: Annotated[
+        int, typer.Option("--pool", min=0, help="Candidates of lowest formation energy kept.")
+    ] = 35,
+    select: Annotated[
+        int, typer.Option("--select", min=0, help="Of these, how many are relaxed.")
+    ] = 6,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store",
+            help="Store folder, store file (YAML) or mongodb:// URI; else the configured one; "
+            "else embedded, in the folder of the run.",
+            show_default=False,
+        ),
+    ] = None,
+    config: Config = None,
+) -> None:
+    """
+    Sample crystals, screen and relax them, and store every candidate.
+
+    Interrupted at any point, it goes on where it was when started again with the same folder.
+    """
+    from crystens_flows.discovery import DiscoveryOptions, run_discovery
+    from crystens_flows.settings import get_settings
+
+    if select > pool:
+        raise typer.BadParameter(f"--select {select} is more than --pool {pool}")
+    options = DiscoveryOptions(
+        n_samples=number,
+        seed=seed,
+        generator=generator,
+        campaign=campaign,
+        chunk_size=chunk_size,
+        n_pool=pool,
+        n_select=select,
+        store=store or get_settings().STORE,
+    )
+    with progress_bar("starting") as progress:
+        summary = run_discovery(options, output, progress)
+
+    counts = summary.counts
+    rejected = sum(sum(r.values()) for r in summary.rejected.values())
+    relaxed = counts.get("relaxed", 0)
+    say(f"sampled {summary.n_samples}, rejected {rejected}, relaxed {relaxed}")
+    for stage, found in summary.rejected.items():
+        say(f"  rejected by {stage}: {sum(found.values())}")
+        for line in reasons(found):
+            say(line)
+    for name, error in summary.failed_jobs.items():
+        say(f"  job failed: {name}: {error}")
+    if summary.best:
+        say("relaxed, lowest predicted formation energy first:")
+        for best in summary.best:
+            say(
+                f"  {best['candidate_id']}  {best['formula']:<16}"
+                f" Ef {best['formation_energy_per_atom']:8.3f} eV/atom"
+                f"  E0 {best['energies'][0]:10.4f}  E4 {best['energies'][-1]:10.4f} eV"
+                f"  P4 {best['pressures'][-1]:8.2f} kbar"
+            )
+    say(
+        f"report: {output}/report.html\n"
+        f"table: {output}/candidates.csv, relaxed structures: {output}/relaxed\n"
+        f"store: {summary.store}\n"
+        f"query it: crystens candidates query --store {summary.store} "
+        "--sort formation_energy_per_atom --limit 5"
+    )

@@ -1,0 +1,70 @@
+"""Commands around a generator: train it, sample from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crystens_flows.cli.options import Config, Format, GeneratorName, Number, OutputFormat, Seed
+from crystens_flows.cli.output import progress_bar, say
+
+
+def train(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the checkpoint.")],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            help="Data set file, CSV or JSON file, folder of CIFs or ASE database; the crystals "
+            "that ship with the package if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    generator: Annotated[
+        str, typer.Option("--generator", help="Which generator to train.")
+    ] = "default",
+    seed: Seed = 0,
+    steps: Annotated[
+        int | None,
+        typer.Option("--steps", min=1, help="Training steps.", show_default="the generator's"),
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Train a generator; started again with the same folder, it continues."""
+    from crystens_flows.cli.sources import dataset_file
+    from crystens_flows.generators import train_generator
+
+    file = None if data is None else dataset_file(data, output, seed)
+    with progress_bar("training") as progress:
+        trained = train_generator(
+            generator, file, output, seed=seed, steps=steps, progress=progress
+        )
+    say(
+        f"trained: kind '{trained.kind}', {trained.card.get('training_minutes')} minutes, "
+        f"checkpoint in {output}\nsample from it: crystens sample --generator {output}"
+    )
+
+
+def sample(
+    number: Number = 20,
+    seed: Seed = 0,
+    start: Annotated[int, typer.Option("--start", min=0, help="Index of the first sample.")] = 0,
+    generator: GeneratorName = "default",
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for tensors and structures.")
+    ] = Path("crystens-samples"),
+    output_format: Format = OutputFormat.TABLE,
+    config: Config = None,
+) -> None:
+    """Sample crystals: CrysTens in one file, a CIF each."""
+    from crystens_flows.cli.tensors import FolderWriter, decode_to
+    from crystens_flows.generators import load_generator
+
+    writer = FolderWriter(output)
+    loaded = load_generator(generator)
+    with progress_bar("sampling") as progress:
+        tensors = loaded.sample(number, seed, start, progress)
+    writer.save_tensors(tensors)
+    decode_to(writer, tensors, output_format, start)

@@ -1,0 +1,85 @@
+"""Structures that a user names on the command line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crystens_flows.cli.output import reasons, say
+from crystens_flows.errors import DatasetError
+
+if TYPE_CHECKING:
+    from crystens_flows.datasets import Dataset, Rejection
+
+DATASET_FILE = "dataset.npz"
+
+
+def read_dataset(
+    source: str, fractions: dict[str, float] | None = None, seed: int = 0
+) -> tuple[Dataset, list[Rejection]]:
+    """
+    Read a data set file, or make a data set of structures.
+
+    Parameters
+    ----------
+    source
+        A data set file (``.npz``) or what :func:`crystens_flows.datasets.build_dataset` takes.
+    fractions
+        Shares of the splits of a data set that is made.
+    seed
+        Seed of the splits.
+
+    Returns
+    -------
+    tuple
+        The data set and what was rejected.
+
+    Raises
+    ------
+    DatasetError
+        If it cannot be read or holds no structure.
+    """
+    from crystens_flows.datasets import Dataset, build_dataset
+
+    if source.endswith(".npz"):
+        return Dataset.load(Path(source)), []
+    return build_dataset(source, fractions, seed=seed)
+
+
+def dataset_file(source: str, folder: Path, seed: int) -> Path:
+    """
+    Make the data set file to train on, or take it as it is.
+
+    Structures are divided into 95 % for training and 5 % for validation, by material. A file that
+    an earlier start with the same folder made is used again.
+
+    Parameters
+    ----------
+    source
+        A data set file (``.npz``) or structures.
+    folder
+        Where the file is made.
+    seed
+        Seed of the splits.
+
+    Returns
+    -------
+    pathlib.Path
+        The data set file.
+    """
+    if source.endswith(".npz"):
+        return Path(source)
+    file = folder / DATASET_FILE
+    if file.is_file():
+        say(f"using {file} of an earlier start")
+        return file
+    dataset, rejected = read_dataset(source, {"train": 0.95, "validation": 0.05}, seed)
+    if any(len(rows) == 0 for rows in dataset.split.values()):
+        raise DatasetError(f"{source} has {len(dataset)} usable structures, too few to train on")
+    folder.mkdir(parents=True, exist_ok=True)
+    dataset.save(file)
+    say(f"read {len(dataset)} structures, rejected {len(rejected)}: {file}")
+    for line in reasons(Counter(r.reason for r in rejected)):
+        say(line)
+    return file

@@ -1,0 +1,296 @@
+"""A whole discovery run in one folder: the flow, the candidates, the files a person opens."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from crystens_flows.errors import OutputFolderError
+from crystens_flows.schemas import CandidateStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from crystens_flows.candidates import CandidateStore
+    from crystens_flows.flows import DiscoveryFlowMaker
+
+OPTIONS_FILE = "options.yaml"
+SUMMARY_FILE = "summary.json"
+REPORT_FILE = "report.html"
+CANDIDATES_FILE = "candidates.csv"
+STORE_FOLDER = "store"
+RUN_FOLDER = "run"
+RELAXED_FOLDER = "relaxed"
+
+
+class DiscoveryOptions(BaseModel):
+    """What a run does; kept in its folder, so that it can be continued and repeated."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    n_samples: int = Field(gt=0, description="Number of samples.")
+    seed: int = Field(0, ge=0, description="Seed of the sampling.")
+    generator: str = Field("default", description="Shipped name or folder of a checkpoint.")
+    checkpoint_sha256: str = Field("", description="SHA-256 of the generator's weights.")
+    campaign: str = Field("default", description="Name of the campaign.")
+    chunk_size: int = Field(64, gt=0, description="Samples a job.")
+    n_pool: int = Field(35, ge=0, description="Candidates of lowest formation energy kept.")
+    n_select: int = Field(6, ge=0, description="Of these, how many are relaxed.")
+    store: str | None = Field(None, description="Store; None for the one in the run's folder.")
+
+
+class DiscoverySummary(BaseModel):
+    """What became of the samples of one campaign."""
+
+    campaign: str
+    n_samples: int
+    counts: dict[str, int] = Field(description="Candidates by status.")
+    rejected: dict[str, dict[str, int]] = Field(
+        description="Rejected candidates by stage, then by reason."
+    )
+    failed_jobs: dict[str, str] = Field(
+        default_factory=dict, description="Error by job name where a job failed."
+    )
+    best: list[dict[str, Any]] = Field(
+        description="Relaxed candidates, lowest formation energy first."
+    )
+    folder: str
+    store: str
+
+
+def prepare_folder(folder: Path, options: DiscoveryOptions) -> None:
+    """
+    Take a folder for a run: a new or empty one, or one where the same run was begun.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    options
+        The options of the run.
+
+    Raises
+    ------
+    OutputFolderError
+        If it is in use for something else, or for a run with other options.
+    """
+    file = folder / OPTIONS_FILE
+    if file.is_file():
+        try:
+            earlier = yaml.safe_load(file.read_text())
+        except yaml.YAMLError:
+            earlier = None
+        wanted = options.model_dump()
+        if not isinstance(earlier, dict):
+            raise OutputFolderError(
+                f"{file} cannot be read: give another folder with -o, or remove {folder}"
+            )
+        differing = sorted(
+            k for k in wanted.keys() | earlier.keys() if earlier.get(k) != wanted.get(k)
+        )
+        if differing:
+            what = ", ".join(f"{k} {earlier.get(k)}, not {wanted.get(k)}" for k in differing)
+            raise OutputFolderError(
+                f"{folder} is in use by a run with {what}: give another folder with -o, or remove it"
+            )
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputFolderError(
+            f"{folder} is in use and holds no run of 'crystens discover': give another folder "
+            "with -o"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{OPTIONS_FILE}.tmp"
+    temporary.write_text(yaml.safe_dump(options.model_dump(), sort_keys=False))
+    temporary.replace(file)
+
+
+def flow_maker(options: DiscoveryOptions) -> DiscoveryFlowMaker:
+    """Make the flow's maker from the options of a run."""
+    from crystens_flows.flows import DiscoveryFlowMaker
+    from crystens_flows.jobs import SampleMaker, SelectMaker
+
+    return DiscoveryFlowMaker(
+        sample_maker=SampleMaker(generator=options.generator),
+        select_maker=SelectMaker(n_pool=options.n_pool, n_select=options.n_select),
+        chunk_size=options.chunk_size,
+    )
+
+
+def run_discovery(
+    options: DiscoveryOptions,
+    folder: Path,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> DiscoverySummary:
+    """
+    Run a discovery flow in this process, or go on with one that was interrupted.
+
+    Parameters
+    ----------
+    options
+        What to do.
+    folder
+        Where everything goes: the store (unless the options name one), the folders of the jobs,
+        the table of candidates, the relaxed structures, the summary and the report.
+    progress
+        Called with jobs done, jobs known and the name of the job that runs.
+
+    Returns
+    -------
+    DiscoverySummary
+        What was made, rejected and why, selected, relaxed, and where it is.
+
+    Raises
+    ------
+    OutputFolderError
+        If the folder is in use for something else.
+    CheckpointError
+        If there is no such generator.
+    StoreError
+        If the store cannot be opened.
+    """
+    from crystens_flows.builders import CandidateBuilder
+    from crystens_flows.generators import load_generator
+    from crystens_flows.local import run
+    from crystens_flows.stores import open_stores
+
+    options = options.model_copy(
+        update={"checkpoint_sha256": load_generator(options.generator).sha256}
+    )
+    prepare_folder(folder, options)
+    stores = open_stores(options.store or folder / STORE_FOLDER)
+    try:
+        flow = flow_maker(options).make(options.n_samples, options.seed, options.campaign)
+        outcome = run(flow, stores.job_store, folder / RUN_FOLDER, progress=progress)
+        CandidateBuilder(stores.job_store, stores.candidates).run_incrementally()
+        summary = summarise(
+            stores.candidates,
+            options.campaign,
+            n_samples=options.n_samples,
+            failed_jobs=outcome.failed,
+            folder=str(folder),
+            store=stores.description,
+        )
+        write_results(stores.candidates, options, summary, folder)
+    finally:
+        stores.close()
+    return summary
+
+
+def summarise(
+    candidates: CandidateStore,
+    campaign: str,
+    *,
+    n_samples: int,
+    failed_jobs: dict[str, str],
+    folder: str,
+    store: str,
+) -> DiscoverySummary:
+    """
+    Count what became of the candidates of a campaign.
+
+    Parameters
+    ----------
+    candidates
+        The candidates.
+    campaign
+        Name of the campaign.
+    n_samples
+        How many samples were asked for.
+    failed_jobs
+        Error by job name.
+    folder
+        Folder of the run.
+    store
+        Where the candidates are.
+
+    Returns
+    -------
+    DiscoverySummary
+        The counts, with the reasons of the rejected in general words.
+    """
+    counts: Counter[str] = Counter()
+    rejected: dict[str, Counter[str]] = {}
+    for document in candidates.query(
+        campaign=campaign, properties=["status", "rejected_by", "reason"]
+    ):
+        counts[document["status"]] += 1
+        if document["status"] == CandidateStatus.REJECTED:
+            stage = rejected.setdefault(document["rejected_by"], Counter())
+            stage[generalised(document["reason"])] += 1
+    fields = ["formula", "n_sites", "formation_energy_per_atom", "energy_per_atom", "relaxation"]
+    best = [
+        {
+            **{key: document[key] for key in ("candidate_id", *fields[:-1])},
+            "energies": document["relaxation"]["energies"],
+            "pressures": document["relaxation"]["pressures"],
+        }
+        for document in candidates.query(
+            campaign=campaign,
+            status=CandidateStatus.RELAXED,
+            sort="formation_energy_per_atom",
+            properties=fields,
+        )
+    ]
+    return DiscoverySummary(
+        campaign=campaign,
+        n_samples=n_samples,
+        counts=dict(counts),
+        rejected={stage: dict(reasons) for stage, reasons in sorted(rejected.items())},
+        failed_jobs=failed_jobs,
+        best=best,
+        folder=folder,
+        store=store,
+    )
+
+
+def generalised(reason: str | None) -> str:
+    """Return a reason without the numbers and identifiers that differ between candidates."""
+    if reason is None:
+        return "unknown"
+    if reason.startswith("duplicate of "):
+        return "duplicate"
+    words = (
+        "#" if any(c.isdigit() for c in word) and not word.isalpha() else word
+        for word in reason.split()
+    )
+    return " ".join(words)
+
+
+def write_results(
+    candidates: CandidateStore, options: DiscoveryOptions, summary: DiscoverySummary, folder: Path
+) -> None:
+    """
+    Write what a person opens: table, relaxed structures, summary and report.
+
+    Parameters
+    ----------
+    candidates
+        The candidates.
+    options
+        The options of the run.
+    summary
+        What became of the samples.
+    folder
+        Where the files go; those of an earlier start are replaced.
+    """
+    from crystens_flows.candidates import export
+    from crystens_flows.report import render_report
+
+    table = candidates.to_dataframe(campaign=options.campaign)
+    relaxed = candidates.documents(campaign=options.campaign, status=CandidateStatus.RELAXED)
+    export(relaxed, folder / RELAXED_FOLDER, "cif")
+    files = {
+        CANDIDATES_FILE: table.to_csv(index=False),
+        SUMMARY_FILE: json.dumps(summary.model_dump(), indent=1) + "\n",
+        REPORT_FILE: render_report(options.model_dump(), summary.model_dump()),
+    }
+    for name, text in files.items():
+        temporary = folder / f".{name}.tmp"
+        temporary.write_text(text)
+        temporary.replace(folder / name)

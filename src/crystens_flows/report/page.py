@@ -1,0 +1,120 @@
+"""A self-contained HTML page on one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; --bar: #3b7dd8; --soft: #8882; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .35rem .7rem; border-bottom: 1px solid var(--line); }
+td.number, th.number { text-align: right; }
+.scroll { overflow-x: auto; }
+.funnel td:nth-child(3) { width: 55%; }
+.bar { background: var(--bar); height: 1rem; border-radius: 3px; min-width: 2px; }
+code { background: var(--soft); padding: .1rem .3rem; border-radius: 3px; overflow-wrap: anywhere; }
+"""
+
+
+def render_report(options: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """
+    Render the report of a run.
+
+    Parameters
+    ----------
+    options
+        What was asked for, by name.
+    summary
+        A :class:`crystens_flows.discovery.DiscoverySummary` as a dictionary.
+
+    Returns
+    -------
+    str
+        One HTML page that needs no other file and no network; every value is escaped.
+    """
+    parts = [
+        f"<h1>Campaign {escape(str(summary['campaign']))}</h1>",
+        "<h2>What became of the samples</h2>",
+        _funnel(summary),
+        "<h2>Relaxed candidates</h2>",
+        _relaxed(summary["best"]),
+        "<h2>Rejected, and why</h2>",
+        _rejected(summary["rejected"]),
+    ]
+    if summary["failed_jobs"]:
+        parts += ["<h2>Failed jobs</h2>", _table(("job", "error"), summary["failed_jobs"].items())]
+    parts += ["<h2>To repeat this run</h2>", _table(("option", "value"), options.items())]
+    parts.append(f"<p>Store: <code>{escape(str(summary['store']))}</code></p>")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>crystens: {escape(str(summary['campaign']))}</title><style>{STYLE}</style></head>"
+        f"<body><main>{''.join(parts)}</main></body></html>\n"
+    )
+
+
+def _funnel(summary: Mapping[str, Any]) -> str:
+    lost = {stage: sum(reasons.values()) for stage, reasons in summary["rejected"].items()}
+    steps = [("sampled", summary["n_samples"])]
+    for stage, name in (("decode", "decoded"), ("cgcnn", "screened"), ("select", "unique")):
+        steps.append((name, steps[-1][1] - lost.get(stage, 0)))
+    steps.append(("relaxed", summary["counts"].get("relaxed", 0)))
+    rows = "".join(
+        f'<tr><td>{name}</td><td class="number">{count}</td><td><div class="bar" '
+        f'style="width:{100 * count / max(1, steps[0][1]):.1f}%"></div></td></tr>'
+        for name, count in steps
+    )
+    return f'<table class="funnel">{rows}</table>'
+
+
+def _relaxed(best: Sequence[Mapping[str, Any]]) -> str:
+    if not best:
+        return "<p>None.</p>"
+    header = (
+        "candidate",
+        "formula",
+        "sites",
+        "formation energy (CGCNN), eV/atom",
+        *(f"E{k}, eV" for k in range(5)),
+        *(f"P{k}, kbar" for k in range(1, 5)),
+    )
+    rows = (
+        (
+            candidate["candidate_id"],
+            candidate["formula"],
+            candidate["n_sites"],
+            candidate["formation_energy_per_atom"],
+            *candidate["energies"],
+            *candidate["pressures"],
+        )
+        for candidate in best
+    )
+    return _table(header, rows)
+
+
+def _rejected(rejected: Mapping[str, Mapping[str, int]]) -> str:
+    rows = [
+        (stage, reason, count)
+        for stage, reasons in rejected.items()
+        for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    return _table(("stage", "reason", "candidates"), rows) if rows else "<p>None.</p>"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in header)
+    body = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "<td>–</td>"
+    if isinstance(value, float):
+        return f'<td class="number">{value:.3f}</td>'
+    kind = ' class="number"' if isinstance(value, int) else ""
+    return f"<td{kind}>{escape(str(value))}</td>"
