@@ -96,7 +96,8 @@ def prepare_folder(folder: Path, options: DiscoveryOptions) -> None:
         if differing:
             what = ", ".join(f"{k} {earlier.get(k)}, not {wanted.get(k)}" for k in differing)
             raise OutputFolderError(
-                f"{folder} is in use by a run with {what}: give another folder with -o, or remove it"
+                f"{folder} is in use by a run with {what}: give another folder with -o, or "
+                "remove it"
             )
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

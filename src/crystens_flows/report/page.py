@@ -113,7 +113,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 def _cell(value: Any) -> str:
     if value is None:
-        return "<td>–</td>"
+        return "<td>&ndash;</td>"
     if isinstance(value, float):
         return f'<td class="number">{value:.3f}</td>'
     kind = ' class="number"' if isinstance(value, int) else ""
