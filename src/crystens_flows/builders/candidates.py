@@ -1,0 +1,264 @@
+"""The builder that makes candidates from the outputs of the jobs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+from jobflow import JobStore
+from maggma.core import Builder
+
+from crystens_flows.builders.merge import (
+    ID_FIELDS,
+    STAGES,
+    Contribution,
+    Document,
+    Order,
+    StageJob,
+    candidate_ids,
+    contributions,
+    label_of,
+    merge,
+)
+from crystens_flows.candidates import CandidateStore
+
+_JOBS_AT_ONCE = 200
+_CANDIDATES_AT_ONCE = 500
+
+
+@dataclass
+class BuildSummary:
+    """
+    What one build did.
+
+    Parameters
+    ----------
+    n_jobs
+        Jobs whose outputs were read.
+    n_written
+        Candidates written.
+    n_removed
+        Candidates removed: jobs run again do not make them any more.
+    """
+
+    n_jobs: int = 0
+    n_written: int = 0
+    n_removed: int = 0
+
+
+class CandidateBuilder(Builder):
+    """
+    Makes one document for each candidate from the outputs of the jobs.
+
+    Only jobs that are not in the candidates yet are read, whenever they arrive and whatever the
+    clocks of the workers say: what counts is whether each candidate names the job. A screen
+    that arrives before its candidates were decoded waits in the JobStore until they are. Building
+    twice changes nothing. One builder at a time: of two that run at once each may undo what the
+    other wrote; the next build puts it right.
+
+    Parameters
+    ----------
+    job_store
+        The outputs of the jobs.
+    candidates
+        Where the candidates go.
+    """
+
+    def __init__(self, job_store: JobStore, candidates: CandidateStore) -> None:
+        self.job_store = job_store
+        self.candidates = candidates
+        self._complete: set[str] = set()
+        self._orders: dict[str, Order] = {}
+        self.summary = BuildSummary()
+        # each item is merged into what the items before it wrote
+        super().__init__(sources=[job_store], targets=[candidates.store], chunk_size=1)
+
+    def build(self) -> BuildSummary:
+        """
+        Bring the candidates up to date.
+
+        Returns
+        -------
+        BuildSummary
+            What was done; calling it again when no job has ended since does nothing.
+        """
+        self.connect()
+        self.summary = BuildSummary()
+        for item in self.get_items():
+            self.update_targets([self.process_item(item)])
+        return self.summary
+
+    def get_items(self) -> Iterator[Document]:
+        """
+        Yield what is new, some jobs at a time, stage after stage.
+
+        Yields
+        ------
+        dict
+            ``existing`` candidates by identifier and the ``news`` about them.
+        """
+        by_stage = self._jobs()
+        for stage in STAGES:
+            jobs = iter(by_stage.get(stage, ()))
+            while group := list(islice(jobs, _JOBS_AT_ONCE)):
+                yield from self._items_of(self._missing(stage, group))
+
+    def process_item(self, item: Document) -> Document:
+        """
+        Merge what is new into the candidates.
+
+        Parameters
+        ----------
+        item
+            From :meth:`get_items`.
+
+        Returns
+        -------
+        dict
+            The documents to ``write`` and the identifiers to ``remove``.
+        """
+        news: dict[str, list[Contribution]] = {}
+        for contribution in item["news"]:
+            news.setdefault(contribution.candidate_id, []).append(contribution)
+        write, remove = [], []
+        for identifier, parts in news.items():
+            existing = item["existing"].get(identifier)
+            doc = merge(existing, parts, self._orders)
+            if doc is None:
+                remove += [identifier] if existing is not None else []
+            elif existing is None or _text(doc) != _text(existing):
+                write.append({**doc, "last_updated": datetime.now(tz=UTC)})
+        return {"write": write, "remove": remove, "n_jobs": item["n_jobs"]}
+
+    def update_targets(self, items: list[Document]) -> None:
+        """
+        Write candidates.
+
+        Parameters
+        ----------
+        items
+            From :meth:`process_item`.
+        """
+        for item in items:
+            if item["write"]:
+                self.candidates.store.update(item["write"])
+            if item["remove"]:
+                self.candidates.store.remove_docs({"candidate_id": {"$in": item["remove"]}})
+            self.summary.n_jobs += item["n_jobs"]
+            self.summary.n_written += len(item["write"])
+            self.summary.n_removed += len(item["remove"])
+
+    def _jobs(self) -> dict[str, list[StageJob]]:
+        """Return the jobs by stage, of each the last index only, and note their order."""
+        latest: dict[str, StageJob] = {}
+        for doc in self.job_store.query(
+            {"output.stage": {"$in": list(STAGES)}},
+            properties=["uuid", "index", "output.stage", "completed_at"],
+        ):
+            job = StageJob(
+                doc["uuid"], doc["index"], doc["output"]["stage"], doc.get("completed_at") or ""
+            )
+            if job.uuid not in latest or latest[job.uuid].index < job.index:
+                latest[job.uuid] = job
+        self._orders = {job.key: job.order for job in latest.values()}
+        by_stage: dict[str, list[StageJob]] = {}
+        for job in sorted(latest.values(), key=lambda job: job.order):
+            by_stage.setdefault(job.stage, []).append(job)
+        return by_stage
+
+    def _missing(self, stage: str, jobs: list[StageJob]) -> Iterator[tuple[StageJob, list[str]]]:
+        """Yield the jobs that some candidate does not name yet, and all candidates they concern."""
+        todo = {job.key: job for job in jobs if job.key not in self._complete}
+        if not todo:
+            return
+        for doc in self.job_store.query(
+            {"uuid": {"$in": [job.uuid for job in todo.values()]}},
+            properties=["uuid", "index", *ID_FIELDS],
+        ):
+            job = todo.get(f"{doc['uuid']}:{doc['index']}")
+            if job is None:
+                continue
+            ids = candidate_ids(stage, doc["output"])
+            label = label_of(stage, doc["output"])
+            held = self._held_jobs(ids, label)
+            outdated = self._outdated(job, label, ids)
+            behind = [
+                identifier
+                for identifier in ids
+                if (identifier in held or stage == "decode")
+                and self._orders.get(held.get(identifier, ""), ("", "", 0)) < job.order
+            ]
+            if behind or outdated:
+                yield job, [*ids, *outdated]
+            elif all(identifier in held for identifier in ids):
+                self._complete.add(job.key)
+
+    def _held_jobs(self, ids: list[str], label: str) -> dict[str, str]:
+        """Return which job of this name each candidate that exists has, '' for none."""
+        found = {}
+        for part in _parts(ids):
+            for doc in self.candidates.store.query(
+                {"candidate_id": {"$in": part}}, properties=["candidate_id", f"jobs.{label}"]
+            ):
+                found[doc["candidate_id"]] = doc.get("jobs", {}).get(label, "")
+        return found
+
+    def _outdated(self, job: StageJob, label: str, ids: list[str]) -> list[str]:
+        """Return the candidates that an earlier run of the job concerned and this one does not."""
+        if job.index == 1:
+            return []
+        earlier = [f"{job.uuid}:{index}" for index in range(1, job.index)]
+        found = self.candidates.store.query(
+            {f"jobs.{label}": {"$in": earlier}}, properties=["candidate_id"]
+        )
+        return [doc["candidate_id"] for doc in found if doc["candidate_id"] not in set(ids)]
+
+    def _items_of(self, jobs: Iterable[tuple[StageJob, list[str]]]) -> Iterator[Document]:
+        group: list[tuple[StageJob, list[str]]] = []
+        size = 0
+        for job, ids in jobs:
+            group.append((job, ids))
+            size += len(ids)
+            if size >= _CANDIDATES_AT_ONCE:
+                yield self._item(group)
+                group, size = [], 0
+        if group:
+            yield self._item(group)
+
+    def _item(self, group: list[tuple[StageJob, list[str]]]) -> Document:
+        jobs = {job.key: (job, set(ids)) for job, ids in group}
+        news: list[Contribution] = []
+        for doc in self.job_store.query(
+            {"uuid": {"$in": [job.uuid for job, _ in group]}},
+            properties=["uuid", "index", "output"],
+            load=False,
+        ):
+            key = f"{doc['uuid']}:{doc['index']}"
+            if key not in jobs:
+                continue
+            job, concerned = jobs[key]
+            said = list(contributions(job, doc["output"]))
+            label = label_of(job.stage, doc["output"])
+            gone = concerned - {each.candidate_id for each in said}
+            said += [Contribution(each, label, key, job.order, None, {}) for each in sorted(gone)]
+            news += said
+        existing = {}
+        for part in _parts(sorted({each.candidate_id for each in news})):
+            for doc in self.candidates.store.query({"candidate_id": {"$in": part}}):
+                doc.pop("_id", None)
+                doc.pop("last_updated", None)
+                existing[doc["candidate_id"]] = doc
+        return {"existing": existing, "news": news, "n_jobs": len(group)}
+
+
+def _parts(ids: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(ids), _CANDIDATES_AT_ONCE):
+        yield ids[start : start + _CANDIDATES_AT_ONCE]
+
+
+def _text(doc: dict[str, Any]) -> str:
+    return json.dumps(doc, sort_keys=True)

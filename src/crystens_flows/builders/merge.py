@@ -1,0 +1,336 @@
+"""What the outputs of the stages say about one candidate, put together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pymatgen.core import Composition
+
+from crystens_flows.schemas import CandidateDocument, CandidateStatus, Provenance, candidate_id
+
+RELAXATION_STEPS = 4
+Document = dict[str, Any]
+Order = tuple[str, str, int]
+
+
+@dataclass(frozen=True)
+class StageJob:
+    """
+    A job of one of the stages, in the JobStore.
+
+    Parameters
+    ----------
+    uuid, index
+        The job.
+    stage
+        Stage of its output.
+    completed_at
+        When it ended, by the clock of the worker.
+    """
+
+    uuid: str
+    index: int
+    stage: str
+    completed_at: str
+
+    @property
+    def key(self) -> str:
+        """``"uuid:index"``."""
+        return f"{self.uuid}:{self.index}"
+
+    @property
+    def order(self) -> Order:
+        """Of two jobs that say the same of a candidate, the higher counts: the later one."""
+        return (self.completed_at, self.uuid, self.index)
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """
+    What one job says about one candidate.
+
+    Parameters
+    ----------
+    candidate_id
+        The candidate.
+    label
+        Under which name the candidate keeps the job: the stage, or the name of the screen.
+    job
+        ``"uuid:index"``.
+    order
+        See :attr:`StageJob.order`.
+    content
+        What it says; None where the job, run again, says nothing about the candidate any more.
+    versions
+        Versions of the packages used.
+    """
+
+    candidate_id: str
+    label: str
+    job: str
+    order: Order
+    content: Document | None
+    versions: dict[str, str]
+
+
+def contributions(job: StageJob, output: Document) -> Iterator[Contribution]:
+    """
+    Yield what the output of a job says about each of its candidates.
+
+    Parameters
+    ----------
+    job
+        The job.
+    output
+        Its output, as stored, without the arrays.
+
+    Yields
+    ------
+    Contribution
+        One for each candidate.
+    """
+    label = label_of(job.stage, output)
+    versions = dict(output.get("versions") or {})
+    for identifier, content in _READERS[job.stage](output):
+        yield Contribution(identifier, label, job.key, job.order, content, versions)
+
+
+def label_of(stage: str, output: Document) -> str:
+    """
+    Return under which name a candidate keeps a job.
+
+    Parameters
+    ----------
+    stage
+        Stage of the output.
+    output
+        The output of the job.
+
+    Returns
+    -------
+    str
+        The stage, or the name of the screen (without dots, which field names cannot have).
+    """
+    return str(output["screen"]).replace(".", "_") if stage == "screen" else stage
+
+
+def candidate_ids(stage: str, output: Document) -> list[str]:
+    """
+    Return the candidates that an output is about.
+
+    Parameters
+    ----------
+    stage
+        Stage of the output.
+    output
+        The output of the job; :data:`ID_FIELDS` of it are enough.
+
+    Returns
+    -------
+    list of str
+        Their identifiers.
+    """
+    if stage == "sample":
+        return [identifier for identifier, _ in _from_sample(output)]
+    if stage == "relax":
+        return [output["candidate_id"]] if output.get("candidate_id") else []
+    records = output["candidates" if stage == "decode" else "records"]
+    return [record["candidate_id"] for record in records]
+
+
+ID_FIELDS = (
+    "output.stage",
+    "output.screen",
+    "output.provenance",
+    "output.start",
+    "output.n_samples",
+    "output.candidate_id",
+    "output.candidates.candidate_id",
+    "output.records.candidate_id",
+)
+
+
+def _from_sample(output: Document) -> Iterator[tuple[str, Document]]:
+    provenance = Provenance.model_validate(_plain(output["provenance"]))
+    for index in range(output["start"], output["start"] + output["n_samples"]):
+        yield candidate_id(provenance, index), {}
+
+
+def _from_decode(output: Document) -> Iterator[tuple[str, Document]]:
+    provenance = _plain(output["provenance"])
+    for record in output["candidates"]:
+        yield record["candidate_id"], {**_plain(record), "provenance": provenance}
+
+
+def _from_records(output: Document) -> Iterator[tuple[str, Document]]:
+    for record in output["records"]:
+        yield record["candidate_id"], _plain(record)
+
+
+def _from_relax(output: Document) -> Iterator[tuple[str, Document]]:
+    if output.get("candidate_id"):
+        yield output["candidate_id"], _plain(output)
+
+
+_READERS: dict[str, Callable[[Document], Iterator[tuple[str, Document]]]] = {
+    "sample": _from_sample,
+    "decode": _from_decode,
+    "screen": _from_records,
+    "select": _from_records,
+    "relax": _from_relax,
+}
+STAGES = ("decode", "sample", "screen", "select", "relax")
+"""The stages in the order they are built: a candidate begins to exist where it is decoded."""
+
+
+def _plain(record: Document) -> Document:
+    return {name: value for name, value in record.items() if not name.startswith("@")}
+
+
+def merge(
+    existing: Document | None, news: Iterable[Contribution], orders: Mapping[str, Order]
+) -> Document | None:
+    """
+    Add contributions to a candidate; the result does not depend on when they arrive.
+
+    Parameters
+    ----------
+    existing
+        The candidate as stored; None where there is none yet.
+    news
+        The contributions.
+    orders
+        Order of the jobs in the JobStore by ``"uuid:index"``.
+
+    Returns
+    -------
+    dict or None
+        The candidate without ``last_updated``; None where it does not exist (any more).
+    """
+    doc = None if existing is None else json.loads(json.dumps(existing))
+    for new in sorted(news, key=lambda each: each.order):
+        if doc is None and (new.label != "decode" or new.content is None):
+            continue
+        held = orders.get(doc["jobs"].get(new.label, ""), ("", "", 0)) if doc is not None else None
+        if held is not None and held > new.order:
+            continue
+        if new.content is None:
+            if new.label == "decode":
+                return None
+            _forget(doc, new.label)  # type: ignore[arg-type]
+            continue
+        doc = _applied(doc, new)
+    return None if doc is None else _concluded(doc, orders)
+
+
+def _applied(doc: Document | None, new: Contribution) -> Document:
+    content: Document = dict(new.content or {})
+    if new.label == "decode":
+        kept = ("screens", "selection", "relaxation", "relaxed_structure", "jobs", "versions")
+        before = {name: doc[name] for name in kept} if doc is not None else {}
+        doc = {**_decoded(content), **before}
+    assert doc is not None
+    if new.label == "select":
+        doc["selection"] = content
+    elif new.label == "relax":
+        doc["relaxed_structure"] = content.pop("structure", None)
+        doc["relaxation"] = {**content, "structure": None}
+    elif new.label not in ("decode", "sample"):
+        doc["screens"][new.label] = content
+    doc["jobs"][new.label] = new.job
+    doc["versions"][new.label] = new.versions
+    return doc
+
+
+def _forget(doc: Document, label: str) -> None:
+    doc["jobs"].pop(label, None)
+    doc["versions"].pop(label, None)
+    if label == "select":
+        doc["selection"] = None
+    elif label == "relax":
+        doc["relaxation"] = doc["relaxed_structure"] = None
+    else:
+        doc["screens"].pop(label, None)
+
+
+def _decoded(content: Document) -> Document:
+    doc = CandidateDocument(
+        candidate_id=content["candidate_id"],
+        campaign=content["provenance"]["campaign"],
+        index=content["index"],
+        status=CandidateStatus.DECODED,
+        reason=content["reason"],
+        space_group=content["space_group"],
+        consistency=content["consistency"],
+        provenance=content["provenance"],
+    ).model_dump(mode="json", exclude={"last_updated"})
+    structure = content["structure"]
+    if structure is not None:
+        composition = _composition(structure)
+        elements = sorted(element.symbol for element in composition.elements)
+        doc |= {
+            "structure": structure,
+            "formula": composition.reduced_formula,
+            "chemsys": "-".join(elements),
+            "elements": elements,
+            "n_elements": len(elements),
+            "n_sites": len(structure["sites"]),
+        }
+    return doc
+
+
+def _composition(structure: Document) -> Composition:
+    amounts: dict[str, float] = {}
+    for site in structure["sites"]:
+        for species in site["species"]:
+            element = species["element"]
+            amounts[element] = amounts.get(element, 0.0) + species["occu"]
+    return Composition(amounts)
+
+
+def _concluded(doc: Document, orders: Mapping[str, Order]) -> Document:
+    """Derive status, reason and energies from what the stages said."""
+    screens = sorted(
+        doc["screens"].items(), key=lambda item: orders.get(doc["jobs"][item[0]], ("", "", 0))
+    )
+    energies = [record["formation_energy_per_atom"] for _, record in screens]
+    smact = [record["smact_valid"] for _, record in screens]
+    relaxation, n_sites = doc["relaxation"], None
+    if relaxation is not None:
+        relaxed = doc["relaxed_structure"]
+        n_sites = relaxation["n_sites"] or (len(relaxed["sites"]) if relaxed else None)
+    energy = relaxation["energy"] if relaxation is not None else None
+    status, rejected_by, reason = _status(doc)
+    return {
+        **doc,
+        "status": str(status),
+        "rejected_by": rejected_by,
+        "reason": reason,
+        "formation_energy_per_atom": next((e for e in reversed(energies) if e is not None), None),
+        "smact_valid": next((valid for valid in reversed(smact) if valid is not None), None),
+        "energy_per_atom": energy / n_sites if energy is not None and n_sites else None,
+    }
+
+
+def _status(doc: Document) -> tuple[CandidateStatus, str | None, str | None]:
+    """Return status, what rejected the candidate, and why: the stage it came furthest in counts."""
+    relaxation, selection = doc["relaxation"], doc["selection"]
+    if relaxation is not None:
+        steps = relaxation["completed_steps"]
+        if steps >= RELAXATION_STEPS:
+            return CandidateStatus.RELAXED, None, None
+        reason = relaxation["reason"] or f"{steps} of {RELAXATION_STEPS} relaxations finished"
+        return CandidateStatus.REJECTED, "relax", reason
+    if selection is not None and selection["decision"] == "selected":
+        return CandidateStatus.SELECTED, None, None
+    if doc["structure"] is None:
+        return CandidateStatus.REJECTED, "decode", doc["reason"]
+    for name in sorted(doc["screens"]):
+        if not doc["screens"][name]["passed"]:
+            return CandidateStatus.REJECTED, name, doc["screens"][name]["reason"]
+    if selection is not None and selection["decision"] == "duplicate":
+        return CandidateStatus.REJECTED, "select", f"duplicate of {selection['duplicate_of']}"
+    return (CandidateStatus.SCREENED if doc["screens"] else CandidateStatus.DECODED), None, None
