@@ -162,6 +162,6 @@ def _name(source: str | Path | MaterialsProject) -> str:
 def _why_empty(rejections: list[Rejection]) -> str:
     if not rejections:
         return "it holds no entry"
-    reasons = Counter(rejection.reason for rejection in rejections)
-    reason, count = reasons.most_common(1)[0]
-    return f"all {len(rejections)} entries were rejected, {count} of them for '{reason}'"
+    kinds = Counter(rejection.kind for rejection in rejections)
+    counts = ", ".join(f"{kind} ({count})" for kind, count in kinds.most_common(5))
+    return f"all {len(rejections)} entries were rejected: {counts}"

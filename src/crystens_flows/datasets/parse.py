@@ -110,9 +110,11 @@ def _structure_from_cif(text: str) -> Structure:
 
     if not text.strip():
         raise RejectedError("unreadable: no CIF text")
-    parser = CifParser.from_str(text)
     try:
+        parser = CifParser.from_str(text)
         structures = parser.parse_structures(primitive=False, on_error="ignore")
+    except ZeroDivisionError as exc:
+        raise RejectedError("unreadable: a loop of the CIF has no values") from exc
     except ValueError:
         try:
             # the same again, for the cause
@@ -120,16 +122,23 @@ def _structure_from_cif(text: str) -> Structure:
         except KeyError as exc:
             raise RejectedError(f"unreadable: the CIF has no {exc.args[0]}") from exc
         except ValueError as exc:
-            if "exceeded tolerance" in str(exc):
-                raise RejectedError(
-                    "overlapping atoms: the occupancies on one site sum to more than one"
-                ) from exc
-            raise
+            raise RejectedError(_cause(str(exc))) from exc
     if len(structures) != 1:
-        raise RejectedError(f"the CIF holds {len(structures)} structures: split it, one a file")
+        raise RejectedError(f"several structures: the CIF holds {len(structures)}")
     if "implicit_hydrogens" in structures[0].site_properties:
-        raise RejectedError("hydrogen atoms are implied and not given")
+        raise RejectedError("hydrogen atoms without positions")
     return structures[0]
+
+
+def _cause(message: str) -> str:
+    """Say in the words of this package what pymatgen's CIF parser found."""
+    if "exceeded tolerance" in message:
+        return "overlapping atoms: the occupancies on one site sum to more than one"
+    if "float NaN" in message or "float infinity" in message:
+        return "not finite: a number of the CIF is NaN or infinite"
+    if "below threshold" in message:
+        return "too flat a cell: under 0.01 A"
+    return "unreadable: " + message.split("in CIF.")[-1].strip()
 
 
 def _known(properties: Mapping[str, Any]) -> dict[str, float]:
@@ -142,7 +151,7 @@ def _known(properties: Mapping[str, Any]) -> dict[str, float]:
         try:
             known[name] = float(value)
         except (TypeError, ValueError):
-            raise RejectedError(f"{name} is {value!r}, no number") from None
+            raise RejectedError(f"no number: {name} is {value!r}") from None
         if math.isinf(known[name]):
             raise RejectedError(f"not finite: {name} is {value!r}")
     return known

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from crystens_flows.representation.arrays import ANGLE_TOLERANCE, SYMPREC
+from crystens_flows.representation.layout import MAX_SITES
+
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-MAX_SITES = 52
-"""The largest cell that a CrysTens holds."""
 MIN_DISTANCE = 0.5
 """Atoms closer than this, in Angstrom, overlap."""
 MIN_HEIGHT = 0.1
@@ -70,12 +71,17 @@ class Rejection:
     material_id
         Its id, where one is known.
     reason
-        Why, in a few words.
+        Why, in a few words; what stands before a colon is the same for all of one kind.
     """
 
     entry: str
     material_id: str
     reason: str
+
+    @property
+    def kind(self) -> str:
+        """The reason without its particulars, to count by."""
+        return self.reason.split(":")[0]
 
 
 class RejectedError(ValueError):
@@ -112,13 +118,13 @@ def make_record(
     if n_sites == 0:
         raise RejectedError("no sites")
     if n_sites > MAX_SITES:
-        raise RejectedError(f"{n_sites} sites, more than {MAX_SITES}")
+        raise RejectedError(f"more than {MAX_SITES} sites: {n_sites}")
     if not structure.is_ordered:
         raise RejectedError("disordered: a site is shared or partly occupied")
     for site in structure:
         # a DummySpecies has the number 0 or one above 118
         if not 1 <= site.specie.Z <= 118:
-            raise RejectedError(f"{site.specie} is no element")
+            raise RejectedError(f"no element: {site.specie}")
     numbers = [site.specie.Z for site in structure]
     frac_coords = structure.frac_coords
     if np.linalg.det(structure.lattice.matrix) < 0:
@@ -171,13 +177,13 @@ def cell_matrix(lattice: NDArray[np.float64]) -> NDArray[np.float64]:
 
     ca, cb, cg = np.cos(np.radians(lattice[3:]))
     if lattice[:3].min() <= 0 or 1 - ca**2 - cb**2 - cg**2 + 2 * ca * cb * cg <= 0:
-        raise RejectedError("the lattice parameters make no cell with a volume")
+        raise RejectedError("no cell: the lattice parameters enclose no volume")
     if lattice[:3].max() > MAX_CELL_LENGTH:
-        raise RejectedError(f"a lattice parameter of {lattice[:3].max():.6g} A")
+        raise RejectedError(f"too large a cell: an edge of {lattice[:3].max():.6g} A")
     matrix = Lattice.from_parameters(*lattice).matrix
     height = plane_spacings(matrix).min()
     if not height >= MIN_HEIGHT:
-        raise RejectedError(f"the cell is too flat: lattice planes {height:.3g} A apart")
+        raise RejectedError(f"too flat a cell: lattice planes {height:.3g} A apart")
     return matrix
 
 
@@ -220,10 +226,35 @@ def shortest_distance(frac_coords: NDArray[np.float64], matrix: NDArray[np.float
 def find_space_group(
     numbers: Sequence[int], frac_coords: NDArray[np.float64], matrix: NDArray[np.float64]
 ) -> int:
-    """Find the space group with spglib at pymatgen's tolerances; 1 where it finds none."""
+    """
+    Find the space group with spglib, at the tolerances that a CrysTens is encoded with.
+
+    Parameters
+    ----------
+    numbers
+        Atomic numbers.
+    frac_coords
+        Fractional coordinates, shape ``(n, 3)``.
+    matrix
+        Lattice vectors as rows, in Angstrom.
+
+    Returns
+    -------
+    int
+        The international number.
+
+    Raises
+    ------
+    RejectedError
+        If spglib finds none.
+    """
     import spglib
 
-    found = spglib.get_symmetry_dataset(
-        (matrix.tolist(), frac_coords.tolist(), list(numbers)), symprec=0.01, angle_tolerance=5
-    )
-    return 1 if found is None else int(found.number)
+    cell = (matrix.tolist(), frac_coords.tolist(), list(numbers))
+    try:
+        found = spglib.get_symmetry_dataset(cell, SYMPREC, ANGLE_TOLERANCE)
+    except spglib.SpglibError:
+        found = None
+    if found is None:
+        raise RejectedError("spglib finds no space group")
+    return int(found.number)
