@@ -55,7 +55,7 @@ app.add_typer(candidates.app, name="candidates")
 def main() -> None:
     """Run the command line; an error that a user can cause is one line and exit code 1."""
     try:
-        app()
+        app(prog_name="crystens")
     except CrystensError as exc:
         if "--traceback" in sys.argv:
             raise

@@ -12,7 +12,7 @@ import typer
 from crystens_flows.cli.options import Config, Format, OutputFormat, StoreSpec
 from crystens_flows.cli.output import print_records, progress_bar, say
 from crystens_flows.errors import InputError, OutputFolderError
-from crystens_flows.schemas.candidate import CandidateStatus
+from crystens_flows.status import CandidateStatus
 
 COLUMNS = [
     "candidate_id",

@@ -1,7 +1,7 @@
 """Documents that pass between jobs and are stored."""
 
 from crystens_flows.schemas.arrays import ArrayBlob
-from crystens_flows.schemas.candidate import CandidateDocument, CandidateStatus
+from crystens_flows.schemas.candidate import CandidateDocument
 from crystens_flows.schemas.provenance import Provenance, candidate_id, package_versions
 from crystens_flows.schemas.stages import (
     DecodedCandidate,
@@ -16,6 +16,7 @@ from crystens_flows.schemas.stages import (
     SelectRecord,
     TrainDocument,
 )
+from crystens_flows.status import CandidateStatus
 
 __all__ = [
     "ArrayBlob",

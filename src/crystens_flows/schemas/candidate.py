@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,18 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from crystens_flows.schemas.provenance import Provenance
 from crystens_flows.schemas.stages import RelaxDocument, ScreenRecord, SelectRecord
 from crystens_flows.schemas.types import StructureField
+from crystens_flows.status import CandidateStatus
 
 SCHEMA_VERSION = 1
-
-
-class CandidateStatus(StrEnum):
-    """How far a candidate has come."""
-
-    DECODED = "decoded"
-    SCREENED = "screened"
-    SELECTED = "selected"
-    RELAXED = "relaxed"
-    REJECTED = "rejected"
 
 
 class CandidateDocument(BaseModel):
