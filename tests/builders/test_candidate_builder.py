@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from jobflow import JobStore
+from maggma.stores import MemoryStore, MontyStore
+from monty.json import MontyDecoder
+from stage_jobs import (
+    campaign_jobs,
+    contents,
+    decode,
+    energy_of,
+    ids,
+    provenance,
+    relax,
+    run_jobs,
+    screen,
+    select,
+    structure_of,
+)
+
+from crystens_flows.builders import CandidateBuilder
+from crystens_flows.candidates import CandidateStore
+from crystens_flows.embedded_store import EmbeddedStore
+from crystens_flows.schemas import CandidateDocument
+from crystens_flows.stores import open_stores
+
+
+@pytest.fixture
+def stores(tmp_path):
+    return open_stores(tmp_path / "store")
+
+
+def build(stores):
+    return CandidateBuilder(stores.job_store, stores.candidates).build()
+
+
+def memory_stores():
+    job_store = JobStore(MemoryStore("jobs"), additional_stores={"data": MemoryStore("data")})
+    candidates = CandidateStore(MemoryStore("candidates"))
+    job_store.connect()
+    candidates.connect()
+    return job_store, candidates
+
+
+def status_of(candidates, identifier) -> tuple:
+    doc = candidates.get(identifier)
+    return str(doc.status), doc.rejected_by, doc.reason
+
+
+def test_campaign(stores):
+    run_jobs(campaign_jobs(), stores.job_store)
+    summary = build(stores)
+    assert stores.candidates.count() == 40
+    assert summary.n_jobs == 4 * 3 + 1 + 3
+    documents = {doc.index: doc for doc in stores.candidates.documents()}
+    assert set(documents) == set(range(40))
+    prov = provenance()
+    for index, doc in documents.items():
+        assert doc.candidate_id == ids(prov, index, 1)[0]
+        assert doc.campaign == "default"
+        assert doc.provenance == prov
+        assert doc.space_group == 1 + index % 230
+        assert doc.consistency == {"figure_3": 0.1 * index, "distance": None}
+        if index % 7 == 6:
+            assert (doc.status, doc.rejected_by, doc.reason) == ("rejected", "decode", "no sites")
+            assert doc.structure is None
+            assert doc.formula is None
+            continue
+        assert doc.structure == structure_of(index)
+        assert doc.formula == structure_of(index).composition.reduced_formula
+        assert doc.chemsys == structure_of(index).chemical_system
+        assert doc.elements == sorted(structure_of(index).symbol_set)
+        assert (doc.n_sites, doc.n_elements) == (4, 2)
+        assert doc.formation_energy_per_atom == pytest.approx(energy_of(index))
+        assert doc.screens["cgcnn"].candidate_id == doc.candidate_id
+        assert {"decode", "sample", "cgcnn"} <= set(doc.jobs)
+        assert "pymatgen" in doc.versions["decode"]
+        if index % 5 == 4:
+            assert doc.rejected_by == "cgcnn"
+            assert doc.reason == "charges cannot balance"
+            assert doc.smact_valid is False
+    ranked = sorted((i for i in range(40) if i % 7 != 6 and i % 5 != 4), key=energy_of)
+    for index in ranked[:2]:
+        doc = documents[index]
+        assert doc.status == "relaxed"
+        assert doc.energy_per_atom == pytest.approx(-4.0)
+        assert doc.relaxed_structure == structure_of(index)
+        assert doc.relaxation.energies[4] == pytest.approx(-16.0)
+        assert doc.selection.decision == "selected"
+    failed = documents[ranked[2]]
+    assert (failed.status, failed.rejected_by) == ("rejected", "relax")
+    assert failed.reason == "step 3: forces exploded"
+    assert failed.relaxed_structure == structure_of(ranked[2])
+    duplicate = documents[ranked[3]]
+    assert (duplicate.status, duplicate.rejected_by) == ("rejected", "select")
+    assert duplicate.reason == f"duplicate of {documents[ranked[0]].candidate_id}"
+    assert documents[ranked[4]].status == "screened"
+
+
+def test_documents_hold_all_fields_and_no_others(stores):
+    run_jobs(campaign_jobs(n=10), stores.job_store)
+    build(stores)
+    for doc in stores.candidates.store.query({}):
+        assert set(doc) - {"_id"} == set(CandidateDocument.model_fields)
+        validated = CandidateDocument.model_validate({k: v for k, v in doc.items() if k != "_id"})
+        assert validated.model_dump_bson()["jobs"] == doc["jobs"]
+
+
+def test_building_twice_changes_nothing(stores):
+    run_jobs(campaign_jobs(), stores.job_store)
+    build(stores)
+    before = list(stores.candidates.query())
+    summary = build(stores)
+    assert (summary.n_jobs, summary.n_written, summary.n_removed) == (0, 0, 0)
+    assert list(stores.candidates.query()) == before  # last_updated included
+
+
+def test_each_arrival_is_built_alone(stores):
+    builder = CandidateBuilder(stores.job_store, stores.candidates)
+    n_jobs = 0
+    for each in campaign_jobs():
+        run_jobs([each], stores.job_store)
+        n_jobs += builder.build().n_jobs
+    once = memory_stores()
+    run_jobs(campaign_jobs(), once[0])
+    CandidateBuilder(*once).build()
+    assert contents(stores.candidates.store) == contents(once[1].store)
+    # a sample that arrives before its candidates waits for them and is read at the next build
+    assert n_jobs == 4 * 3 + 1 + 3
+
+
+def test_order_of_arrival_does_not_matter():
+    prov = provenance()
+    first = ids(prov, 0, 1)[0]
+    makers = {
+        "decode": lambda: decode(prov, 0, 5),
+        "screen": lambda: screen(prov, 0, 5),
+        "select": lambda: select(prov, 5, n_select=4),
+        "relax": lambda: relax(first, structure_of(0)),
+    }
+    found = []
+    for order in itertools.permutations(makers):
+        job_store, candidates = memory_stores()
+        for name in order:
+            run_jobs([makers[name]()], job_store)
+            CandidateBuilder(job_store, candidates).build()
+        found.append(contents(candidates.store))
+        assert status_of(candidates, first) == ("relaxed", None, None)
+    assert len(found) == 24
+    assert all(each == found[0] for each in found)
+
+
+def test_a_screen_waits_for_its_candidates_and_is_not_lost(stores):
+    prov = provenance()
+    run_jobs([screen(prov, 0, 5)], stores.job_store)
+    assert build(stores).n_written == 0
+    assert stores.candidates.count() == 0
+    run_jobs([decode(prov, 0, 3)], stores.job_store)
+    build(stores)
+    assert stores.candidates.count(status="screened") == 3
+    run_jobs([decode(prov, 3, 2)], stores.job_store)
+    build(stores)
+    assert stores.candidates.count(status="screened") == 4
+    assert stores.candidates.count(status="rejected") == 1
+
+
+def rerun(old, make, job_store):
+    """Run a job again, as the same job of the next index."""
+    new = make()
+    new.set_uuid(old.uuid)
+    new.index = old.index + 1
+    run_jobs([new], job_store)
+
+
+def test_a_job_run_again_replaces_what_it_said(stores):
+    prov = provenance()
+    jobs = [decode(prov, 0, 6), screen(prov, 0, 6)]
+    run_jobs(jobs, stores.job_store)
+    build(stores)
+    first, last = ids(prov, 0, 6)[0], ids(prov, 0, 6)[5]
+    rerun(jobs[1], lambda: screen(prov, 0, 5, shift=1.0), stores.job_store)
+    build(stores)
+    again = stores.candidates.get(first)
+    assert again.formation_energy_per_atom == pytest.approx(energy_of(0) + 1)
+    assert again.jobs["cgcnn"] == f"{jobs[1].uuid}:2"
+    # the new run says nothing about the last
+    assert stores.candidates.get(last).screens == {}
+    assert stores.candidates.get(last).status == "decoded"
+    rerun(jobs[0], lambda: decode(prov, 0, 4), stores.job_store)
+    summary = build(stores)
+    assert summary.n_removed == 2
+    assert stores.candidates.count() == 4
+    assert stores.candidates.get(first).screens["cgcnn"].passed
+    assert build(stores).n_written == 0
+
+
+def test_the_later_of_two_jobs_counts_whichever_is_built_first():
+    prov = provenance()
+    found = []
+    for late_first in (False, True):
+        job_store, candidates = memory_stores()
+        jobs = [decode(prov, 0, 3), screen(prov, 0, 3), screen(prov, 0, 3, shift=2.0)]
+        for each in jobs:
+            run_jobs([each], job_store)
+        if late_first:
+            held = job_store.query_one({"uuid": jobs[1].uuid})
+            job_store.remove_docs({"uuid": jobs[1].uuid})
+            CandidateBuilder(job_store, candidates).build()
+            job_store.docs_store.update(held, key=["uuid", "index"])
+        CandidateBuilder(job_store, candidates).build()
+        found.append(contents(candidates.store))
+        first = candidates.get(ids(prov, 0, 1)[0])
+        assert first.formation_energy_per_atom == pytest.approx(energy_of(0) + 2)
+    assert found[0] == found[1]
+
+
+def test_two_screens(stores):
+    prov = provenance()
+    jobs = [decode(prov, 0, 5), screen(prov, 0, 5), screen(prov, 0, 5, name="m3gnet.1", shift=0.5)]
+    for each in jobs:
+        run_jobs([each], stores.job_store)
+    build(stores)
+    first = stores.candidates.get(ids(prov, 0, 1)[0])
+    assert set(first.screens) == {"cgcnn", "m3gnet_1"}
+    assert first.formation_energy_per_atom == pytest.approx(energy_of(0) + 0.5)
+
+
+def test_a_relaxation_without_any_step_keeps_what_there_is(stores):
+    prov = provenance()
+    first = ids(prov, 0, 1)[0]
+    jobs = [decode(prov, 0, 1), screen(prov, 0, 1), relax(first, structure_of(0), steps=0)]
+    run_jobs(jobs, stores.job_store)
+    build(stores)
+    doc = stores.candidates.get(first)
+    assert status_of(stores.candidates, first) == ("rejected", "relax", "step 1: forces exploded")
+    assert doc.structure == structure_of(0)
+    assert doc.relaxed_structure is None
+    assert doc.energy_per_atom is None
+    assert doc.relaxation.completed_steps == 0
+
+
+def test_campaigns_share_a_store(stores):
+    run_jobs(campaign_jobs("a", n=10), stores.job_store)
+    run_jobs(campaign_jobs("b", n=10), stores.job_store)
+    build(stores)
+    assert stores.candidates.count(campaign="a") == stores.candidates.count(campaign="b") == 10
+
+
+def test_what_an_interrupted_build_left_is_completed(stores):
+    run_jobs(campaign_jobs(), stores.job_store)
+    build(stores)
+    whole = contents(stores.candidates.store)
+    docs = list(stores.candidates.store.query({}))
+    for doc in docs[::3]:  # never written
+        stores.candidates.store.remove_docs({"candidate_id": doc["candidate_id"]})
+    for doc in docs[1::3]:  # written by the stage before only
+        if "cgcnn" in doc["jobs"]:
+            doc["jobs"].pop("cgcnn")
+            doc["screens"] = {}
+            stores.candidates.store.update(doc)
+    build(stores)
+    assert contents(stores.candidates.store) == whole
+
+
+@pytest.mark.mongo
+def test_the_same_documents_in_any_store(tmp_path, mongo_uri):
+    memory = memory_stores()
+    monty = (
+        JobStore(
+            MontyStore("outputs", database_path=str(tmp_path / "monty")),
+            additional_stores={"data": MontyStore("data", database_path=str(tmp_path / "monty"))},
+        ),
+        CandidateStore(MontyStore("candidates", database_path=str(tmp_path / "monty"))),
+    )
+    embedded = open_stores(tmp_path / "embedded")
+    mongo = open_stores(mongo_uri)
+    found = []
+    for job_store, candidates in (
+        memory,
+        monty,
+        (embedded.job_store, embedded.candidates),
+        (mongo.job_store, mongo.candidates),
+    ):
+        job_store.connect()
+        candidates.connect()
+        run_jobs(campaign_jobs(n=20), job_store)
+        CandidateBuilder(job_store, candidates).build()
+        CandidateBuilder(job_store, candidates).build()
+        found.append(contents(candidates.store))
+    assert len(found[0]) == 20
+    assert all(each == found[0] for each in found)
+
+
+def test_runs_as_a_maggma_builder(stores, tmp_path):
+    run_jobs(campaign_jobs(n=20), stores.job_store)
+    builder = CandidateBuilder(stores.job_store, stores.candidates)
+    again = MontyDecoder().process_decoded(builder.as_dict())
+    assert isinstance(again, CandidateBuilder)
+    assert isinstance(again.candidates.store, EmbeddedStore)
+    again.run()
+    stores.candidates.connect()
+    assert stores.candidates.count() == 20
+
+
+def test_arrays_are_not_read(stores, monkeypatch):
+    run_jobs(campaign_jobs(n=10), stores.job_store)
+    data = stores.job_store.additional_stores["data"]
+    monkeypatch.setattr(data, "query", lambda *_, **__: pytest.fail("arrays were read"))
+    build(stores)
+    assert stores.candidates.count() == 10
