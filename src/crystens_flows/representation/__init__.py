@@ -5,6 +5,7 @@ from crystens_flows.representation.decode import Decoded, decode
 from crystens_flows.representation.encode import encode, render
 from crystens_flows.representation.layout import MAX_SITES, SHAPE
 from crystens_flows.representation.normalization import REFERENCE, Normalization
+from crystens_flows.representation.symmetry import Symmetry, find_symmetry
 
 __all__ = [
     "MAX_SITES",
@@ -13,7 +14,9 @@ __all__ = [
     "Consistency",
     "Decoded",
     "Normalization",
+    "Symmetry",
     "decode",
     "encode",
+    "find_symmetry",
     "render",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crystens_flows.representation.layout import ANGLES, COORDINATES, LENGTHS, SPACE_GROUP
+from crystens_flows.representation.layout import COORDINATES, CRYSTAL
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ NO_CONSISTENCY = Consistency(*(float("nan"),) * 6)
 
 
 def measure_consistency(
-    copies: np.ndarray, pairs: np.ndarray, n_sites: np.ndarray
+    copies: np.ndarray, distances: np.ndarray, residuals: np.ndarray, sites: np.ndarray
 ) -> list[Consistency]:
     """
     Measure tables 1 and 2 on raw tensors, cut to the sites.
@@ -70,44 +70,46 @@ def measure_consistency(
     ----------
     copies
         The eight copies of each attribute in its unit, shape (n, 8, 11, m).
-    pairs
-        The pair block in fractional units, shape (n, 4, m, m); its diagonal is ignored.
-    n_sites
-        Numbers of sites, shape (n,), none above m.
+    distances
+        Layer 0 of the pair block, fractional, shape (n, m, m).
+    residuals
+        What :func:`~crystens_flows.representation.positions.pair_residuals` gives for the means
+        of the copies and the stored differences, shape (n, 3, m, m).
+    sites
+        Whether a site is present, shape (n, m).
 
     Returns
     -------
     list of Consistency
         One for each tensor.
     """
-    m = copies.shape[-1]
-    present = (np.arange(m) < n_sites[:, None]).astype(np.float64)
-    crystal = copies[:, :, 4:]
-    count = 8.0 * n_sites[:, None]
-    mean = np.einsum("nckm,nm->nk", crystal, present) / count
+    n_sites = sites.sum(axis=1)
+    present = sites.astype(np.float64)
+    weight = present / (8.0 * n_sites[:, None])
+    crystal = copies[:, :, CRYSTAL]
+    mean = np.einsum("nckm,nm->nk", crystal, weight)
     deviation = crystal - mean[:, None, :, None]
-    variance = np.einsum("nckm,nckm,nm->nk", deviation, deviation, present) / count
-    coordinates = copies[:, :, COORDINATES]
-    positions = coordinates.mean(axis=1)
-    spread = coordinates - positions[:, None]
-    coordinate = np.einsum("nckm,nckm,nm->n", spread, spread, present) / (24.0 * n_sites)
+    variance = np.einsum("nckm,nckm,nm->nk", deviation, deviation, weight)
+    positions = copies[:, :, COORDINATES].mean(axis=1)
+    spread = copies[:, :, COORDINATES] - positions[:, None]
+    coordinate = np.einsum("nckm,nckm,nm->n", spread, spread, weight) / 3
 
-    # (i, j): where site i and the stored difference f_i - f_j put site j, less what j states.
-    others = present[:, :, None] * present[:, None, :]
-    others[:, np.arange(m), np.arange(m)] = 0.0
-    residual = positions[..., :, None] - positions[..., None, :] - pairs[:, 1:]
-    residual *= others[:, None]
     n_pairs = np.maximum(n_sites * (n_sites - 1), 1)
-    disagreement = np.abs(residual).sum(axis=(1, 2, 3)) / (3.0 * n_pairs)
+    disagreement = np.abs(residuals).sum(axis=(1, 2, 3), dtype=np.float64) / (3 * n_pairs)
 
-    guessed = positions + residual.sum(axis=2) / n_sites[:, None, None]
-    rebuilt = np.sqrt(np.square(guessed[..., :, None] - guessed[..., None, :]).sum(axis=1))
-    pairwise = (np.abs(rebuilt - pairs[:, 0]) * others).sum(axis=(1, 2)) / n_sites
+    guessed = positions + residuals.sum(axis=2) / n_sites[:, None, None]
+    guessed = guessed.astype(distances.dtype)
+    difference = guessed[..., :, None] - guessed[..., None, :]
+    rebuilt = np.sqrt(np.einsum("nkij,nkij->nij", difference, difference))
+    rebuilt -= distances
+    np.abs(rebuilt, out=rebuilt)
+    rebuilt[:, np.arange(sites.shape[1]), np.arange(sites.shape[1])] = 0.0
+    pairwise = np.einsum("nij,ni,nj->n", rebuilt, present, present) / n_sites
 
     columns = (
-        variance[:, LENGTHS.start - 4 : LENGTHS.stop - 4].mean(axis=1),
-        variance[:, ANGLES.start - 4 : ANGLES.stop - 4].mean(axis=1),
-        variance[:, SPACE_GROUP - 4],
+        variance[:, :3].mean(axis=1),
+        variance[:, 3:6].mean(axis=1),
+        variance[:, 6],
         coordinate,
         disagreement,
         pairwise,

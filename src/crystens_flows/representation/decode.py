@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 import numpy as np
 from pymatgen.core import Composition, Element, Lattice, Structure
@@ -14,11 +15,37 @@ from crystens_flows.representation.consistency import (
     Consistency,
     measure_consistency,
 )
-from crystens_flows.representation.layout import FIRST_SITE, N_ATTRIBUTES, SHAPE
+from crystens_flows.representation.elements import (
+    LARGEST_NUMBER,
+    assign_elements,
+    margin,
+    rounding_is_safe,
+)
+from crystens_flows.representation.equivalence import Geometry, assign_with_symmetry
+from crystens_flows.representation.kmeans import kmeans_centres
+from crystens_flows.representation.layout import (
+    COORDINATES,
+    CRYSTAL,
+    FIRST_SITE,
+    N_ATTRIBUTES,
+    SHAPE,
+)
 from crystens_flows.representation.normalization import REFERENCE, Normalization
 from crystens_flows.representation.occupancy import count_sites
+from crystens_flows.representation.positions import (
+    cluster_coordinates,
+    estimate_positions,
+    pair_residuals,
+)
 
-_BLOCK = 64
+_CHUNK = 256
+_BLOCK = 32
+
+_LARGEST_ENTRY = 1e6
+"""Far beyond anything normalised, and far below where float32 overflows."""
+
+_CLEAR_MARGIN = 4.0
+"""Assignments of elements better than all others by this much need no help of the symmetry."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +62,7 @@ class Decoded:
     consistency
         Tables 1 and 2 for this tensor.
     space_group
-        The space group number that the tensor states, or None if it states none from 1 to 230.
+        The space group number that the tensor states; None if that is none from 1 to 230.
     """
 
     structure: Structure | None
@@ -44,66 +71,179 @@ class Decoded:
     space_group: int | None
 
 
-def decode(tensors: np.ndarray, *, normalization: Normalization = REFERENCE) -> list[Decoded]:
-    """Decode."""
+def decode(
+    tensors: np.ndarray,
+    *,
+    normalization: Normalization = REFERENCE,
+    element_clusters: int | Literal["auto"] = "auto",
+    coordinate_clusters: int | Literal["auto"] = "auto",
+) -> list[Decoded]:
+    """
+    Decode normalised CrysTens.
+
+    Every copy of every value is used: the lattice and the space group are means of 8A entries;
+    atomic numbers and coordinates start from their eight copies; positions are then combined with
+    all stored differences (figure 3 of the paper). The number of sites is the most probable one
+    by all entries. How many elements and distinct coordinates there are follows from the spread
+    of the copies.
+
+    Parameters
+    ----------
+    tensors
+        Normalised CrysTens, shape (n, 4, 64, 64), of a float type.
+    normalization
+        The scaling they were made with.
+    element_clusters
+        ``"auto"``, or a fixed K for K-means on the atomic numbers (3 in the paper).
+    coordinate_clusters
+        ``"auto"``, or a fixed K for K-means on the coordinates of each axis (6 in the paper).
+
+    Returns
+    -------
+    list of Decoded
+        One for each tensor, in order. A tensor that cannot be decoded has no structure and a
+        reason; it does not stop the others.
+
+    Raises
+    ------
+    InputError
+        If the array has another shape or type, or a number of clusters is no positive number.
+    """
     tensors = np.asarray(tensors)
     if tensors.shape[1:] != SHAPE or not np.issubdtype(tensors.dtype, np.floating):
         raise InputError(
-            f"tensors have shape {tensors.shape} and type {tensors.dtype}: expected (n, 4, 64, 64) "
-            "of a float type, batch first"
+            f"tensors have shape {tensors.shape} and type {tensors.dtype}: expected "
+            "(n, 4, 64, 64) of a float type, the batch first"
         )
+    for name, clusters in (
+        ("element_clusters", element_clusters),
+        ("coordinate_clusters", coordinate_clusters),
+    ):
+        if clusters != "auto" and not (isinstance(clusters, int) and clusters >= 1):
+            raise InputError(f"{name} is {clusters!r}: give 'auto' or a whole number from 1")
     decoded: list[Decoded] = []
-    for start in range(0, len(tensors), _BLOCK):
-        decoded += _decode_block(tensors[start : start + _BLOCK], normalization)
+    for start in range(0, len(tensors), _CHUNK):
+        with np.errstate(over="ignore"):
+            chunk = tensors[start : start + _CHUNK].astype(np.float32, copy=False)
+        decoded += _decode_chunk(chunk, normalization, element_clusters, coordinate_clusters)
     return decoded
 
 
-def _decode_block(tensors: np.ndarray, normalization: Normalization) -> list[Decoded]:
-    results: list[Decoded] = []
+def _decode_chunk(
+    tensors: np.ndarray,
+    normalization: Normalization,
+    element_clusters: int | Literal["auto"],
+    coordinate_clusters: int | Literal["auto"],
+) -> list[Decoded]:
+    results: list[Decoded | None] = [None] * len(tensors)
+    sound = np.abs(tensors).max(axis=(1, 2, 3)) < _LARGEST_ENTRY  # False for NaN
+    tensors = tensors if sound.all() else np.where(sound[:, None, None, None], tensors, 0)
     rows = tensors[:, :, :N_ATTRIBUTES, FIRST_SITE:]
     columns = tensors[:, :, FIRST_SITE:, :N_ATTRIBUTES].swapaxes(2, 3)
     copies = np.concatenate([rows, columns], axis=1).astype(np.float64)
-    counts, gains = count_sites(tensors, copies[:, :, 4:].mean(axis=1), normalization)
-    for i, n in enumerate(counts):
-        if not np.isfinite(tensors[i]).all():
-            results.append(Decoded(None, "holds entries that are not finite", NO_CONSISTENCY, None))
-            continue
-        if gains[i] < 1e-6:
-            results.append(Decoded(None, "holds no sites", NO_CONSISTENCY, None))
-            continue
-        values = copies[i, :, :, :n] * normalization.attribute_span[:, None]
+    counts = count_sites(tensors, copies[:, :, CRYSTAL], normalization)
+    for i in np.flatnonzero(counts == 0):
+        reason = "the tensor holds no sites"
+        if not sound[i]:
+            reason = f"the tensor holds NaN, infinity or entries above {_LARGEST_ENTRY:g}"
+        results[i] = Decoded(None, reason, NO_CONSISTENCY, None)
+
+    order = np.argsort(counts, kind="stable")
+    order = order[counts[order] > 0]
+    for start in range(0, len(order), _BLOCK):
+        block = order[start : start + _BLOCK]
+        width = counts[block[-1]]
+        values = copies[block, :, :, :width] * normalization.attribute_span[:, None]
         values += normalization.attribute_low[:, None]
-        pairs = tensors[i, :, FIRST_SITE : FIRST_SITE + n, FIRST_SITE : FIRST_SITE + n]
-        pairs = pairs * normalization.pair_span[:, None, None]
-        pairs += normalization.pair_low[:, None, None]
-        consistency = measure_consistency(values[None], pairs[None], counts[i : i + 1])[0]
-        mean = values.mean(axis=0)
-        difference = (pairs[1:] - pairs[1:].swapaxes(1, 2)) / 2
-        position = mean[1:4]
-        residual = position[:, :, None] - position[:, None, :] - difference
-        position = (position + residual.sum(axis=1) / n).T
-        numbers = np.rint(mean[0]).astype(int)
-        lattice = mean[4:10].mean(axis=1)
-        number = int(np.rint(mean[10].mean()))
-        space_group = number if 1 <= number <= 230 else None
-        structure, reason = _build(lattice, numbers, position)
-        results.append(Decoded(structure, reason, consistency, space_group))
-    return results
+        end = FIRST_SITE + width
+        pairs = tensors[block, :, FIRST_SITE:end, FIRST_SITE:end]
+        pairs = pairs * normalization.pair_span.astype(pairs.dtype)[:, None, None]
+        pairs += normalization.pair_low.astype(pairs.dtype)[:, None, None]
+        decoded = _decode_block(values, pairs, counts[block], element_clusters, coordinate_clusters)
+        for i, result in zip(block, decoded, strict=True):
+            results[i] = result
+    return [result for result in results if result is not None]
+
+
+def _decode_block(
+    copies: np.ndarray,
+    pairs: np.ndarray,
+    counts: np.ndarray,
+    element_clusters: int | Literal["auto"],
+    coordinate_clusters: int | Literal["auto"],
+) -> list[Decoded]:
+    """Decode tensors of about the same number of sites, in the units of the crystal."""
+    sites = np.arange(copies.shape[-1]) < counts[:, None]
+    means = copies.mean(axis=1)
+    residuals = pair_residuals(means[:, COORDINATES], pairs[:, 1:], sites)
+    consistency = measure_consistency(copies, pairs[:, 0], residuals, sites)
+    positions, position_errors = estimate_positions(copies[:, :, COORDINATES], residuals, sites)
+    if coordinate_clusters == "auto":
+        coordinates = cluster_coordinates(positions, position_errors, sites)
+    else:
+        coordinates = positions
+    present = sites / counts[:, None]
+    crystal = np.einsum("nkm,nm->nk", means[:, CRYSTAL], present)
+    spread = (copies[:, :, 0] - means[:, None, 0]) * sites[:, None]
+    number_errors = np.sqrt(np.square(spread).sum(axis=(1, 2)) / (7 * 8 * counts))
+    safe = rounding_is_safe(means[:, 0], number_errors, sites)
+
+    decoded = []
+    for i, n in enumerate(counts):
+        group = crystal[i, 6]
+        space_group = round(group) if 0.5 < group < 230.5 else None
+        lattice, numbers = crystal[i, :6], means[i, 0, :n]
+        reason = _unusable(lattice, numbers, number_errors[i])
+        structure = None
+        if reason is None:
+            if element_clusters != "auto":
+                numbers = kmeans_centres(numbers, element_clusters)
+            elif not safe[i]:
+                error = np.sqrt(consistency[i].space_group_variance / (8 * n))
+                geometry = Geometry(lattice, positions[i, :n], position_errors[i], group, error)
+                numbers = _elements(numbers, number_errors[i], geometry)
+            frac_coords = coordinates[i, :n]
+            if coordinate_clusters != "auto":
+                axes = [kmeans_centres(axis, coordinate_clusters) for axis in frac_coords.T]
+                frac_coords = np.column_stack(axes)
+            whole = np.clip(np.rint(numbers), 1, LARGEST_NUMBER).astype(int)
+            structure = Structure(
+                Lattice.from_parameters(*lattice.tolist()),
+                [_species(number) for number in whole.tolist()],
+                frac_coords,
+            )
+        decoded.append(Decoded(structure, reason, consistency[i], space_group))
+    return decoded
+
+
+def _elements(values: np.ndarray, error: float, geometry: Geometry) -> np.ndarray:
+    assignments, error = assign_elements(values, error)
+    if margin(assignments, values, error) > _CLEAR_MARGIN:
+        return assignments[0].numbers
+    return assign_with_symmetry(assignments, values, error, geometry).numbers
+
+
+def _unusable(lattice: np.ndarray, numbers: np.ndarray, error: float) -> str | None:
+    """Say why there can be no crystal, or return None."""
+    slack = 0.5 + 4 * error
+    outside = (numbers < 1 - slack) | (numbers > LARGEST_NUMBER + slack)
+    if outside.any():
+        site = int(np.argmax(outside))
+        return (
+            f"atomic number {numbers[site]:.1f} of site {site} is no element's (1 to "
+            f"{LARGEST_NUMBER})"
+        )
+    lengths, angles = lattice[:3], lattice[3:]
+    cosines = np.cos(np.radians(angles))
+    squared = 1 + 2 * cosines.prod() - np.square(cosines).sum()
+    if lengths.min() <= 0 or angles.min() <= 0 or angles.max() >= 180 or squared <= 1e-8:
+        return (
+            f"a, b, c = {lengths[0]:.2f}, {lengths[1]:.2f}, {lengths[2]:.2f} A with alpha, beta, "
+            f"gamma = {angles[0]:.1f}, {angles[1]:.1f}, {angles[2]:.1f} enclose no volume"
+        )
+    return None
 
 
 @cache
 def _species(number: int) -> Composition:
     return Composition({Element.from_Z(number): 1})
-
-
-def _build(
-    lattice: np.ndarray, numbers: np.ndarray, frac_coords: np.ndarray
-) -> tuple[Structure | None, str | None]:
-    if numbers.min() < 1 or numbers.max() > 118:
-        return None, f"atomic numbers from {numbers.min()} to {numbers.max()}"
-    cosines = np.cos(np.radians(lattice[3:]))
-    volume = 1 + 2 * cosines.prod() - np.square(cosines).sum()
-    if lattice[:3].min() <= 0 or lattice[3:].min() <= 0 or volume <= 1e-8:
-        return None, "impossible lattice"
-    cell = Lattice.from_parameters(*lattice.tolist())
-    return Structure(cell, [_species(int(z)) for z in numbers], frac_coords), None
