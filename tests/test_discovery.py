@@ -1,0 +1,207 @@
+"""A whole run in one folder: killed and continued, and the same for any chunk size."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from crystens_flows.discovery import (
+    DiscoveryOptions,
+    generalised,
+    prepare_folder,
+)
+from crystens_flows.errors import OutputFolderError, StoreError
+from crystens_flows.report import render_report
+from crystens_flows.stores import open_stores
+
+ARGUMENTS = ["-n", "10", "--seed", "3", "--pool", "6", "--select", "2", "--chunk-size", "4"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+
+
+def command(folder, *arguments):
+    crystens = Path(sys.executable).with_name("crystens")
+    return [str(crystens), "discover", "-o", str(folder), *ARGUMENTS, *arguments]
+
+
+def discover(folder, *arguments):
+    return subprocess.run(
+        command(folder, *arguments), env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+
+
+def candidates(folder):
+    """Return the candidates of a run, without what says when and by which job."""
+    stores = open_stores(folder / "store", create=False)
+    documents = [d.model_dump(mode="json") for d in stores.candidates.documents()]
+    stores.close()
+    for document in documents:
+        for field in ("last_updated", "jobs", "versions"):
+            document.pop(field, None)
+        if document["relaxation"]:
+            for field in ("dir_name", "step_uuids", "versions"):
+                document["relaxation"].pop(field)
+    return documents
+
+
+def finished_jobs(folder):
+    """Return how often each job of a run finished, by name and uuid."""
+    stores = open_stores(folder / "store", create=False)
+    jobs = Counter(
+        (document["name"], document["uuid"], document["index"])
+        for document in stores.job_store.query(properties=["name", "uuid", "index"])
+    )
+    stores.close()
+    return jobs
+
+
+def relaxations(folder):
+    try:
+        return sum("crystens relax 1" in name for name, *_ in finished_jobs(folder))
+    except StoreError:
+        return 0
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    result = discover(folder)
+    assert result.returncode == 0, result.stderr
+    return folder, result
+
+
+def test_a_run_says_what_was_made_and_where(whole_run):
+    folder, result = whole_run
+    assert "sampled 10" in result.stderr
+    assert "relaxed 2" in result.stderr
+    summary = json.loads((folder / "summary.json").read_text())
+    assert sum(summary["counts"].values()) == 10
+    assert len(summary["best"]) == 2
+    assert all(len(best["energies"]) == 5 for best in summary["best"])
+    assert all(len(best["pressures"]) == 4 for best in summary["best"])
+    assert len(list((folder / "relaxed").glob("*.cif"))) == 2
+    assert (folder / "candidates.csv").read_text().count("\n") == 11
+    report = (folder / "report.html").read_text()
+    assert all(best["candidate_id"] in report for best in summary["best"])
+    assert "http" not in report.replace("</html>", "")
+
+
+def test_killed_and_started_again_it_goes_on(whole_run, tmp_path):
+    """After SIGKILL no finished job runs twice and the candidates are the same."""
+    folder = tmp_path / "killed"
+    with subprocess.Popen(
+        command(folder),
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        began = time.monotonic()
+        while relaxations(folder) < 1:
+            assert process.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() - began < 300
+            time.sleep(0.2)
+        os.killpg(process.pid, signal.SIGKILL)
+    before = finished_jobs(folder)
+    stamps = {
+        document["uuid"]: document["completed_at"]
+        for document in _documents(folder, ["uuid", "completed_at"])
+    }
+    assert any("relax 1" in name for name, *_ in before)
+    assert not (folder / "summary.json").exists()
+
+    result = discover(folder)
+    assert result.returncode == 0, result.stderr
+    after = finished_jobs(folder)
+    assert before.keys() < after.keys()
+    assert set(after.values()) == {1}
+    again = {
+        document["uuid"]: document["completed_at"]
+        for document in _documents(folder, ["uuid", "completed_at"])
+    }
+    assert {uuid: again[uuid] for uuid in stamps} == stamps, "a finished job ran again"
+    names = Counter(name for name, *_ in after)
+    assert names == Counter(name for name, *_ in finished_jobs(whole_run[0]))
+    assert candidates(folder) == candidates(whole_run[0])
+
+
+def _documents(folder, properties):
+    stores = open_stores(folder / "store", create=False)
+    documents = list(stores.job_store.query(properties=properties))
+    stores.close()
+    return documents
+
+
+def test_a_finished_run_started_again_does_nothing_twice(whole_run):
+    folder, _ = whole_run
+    jobs = finished_jobs(folder)
+    before = candidates(folder)
+    result = discover(folder)
+    assert result.returncode == 0
+    assert finished_jobs(folder) == jobs
+    assert candidates(folder) == before
+
+
+def test_other_options_do_not_enter_the_same_folder(whole_run):
+    folder, _ = whole_run
+    result = discover(folder, "--seed", "4")
+    assert result.returncode == 1
+    assert "in use by a run with seed 3, not 4" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_folder_in_use_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(OutputFolderError, match="holds no run"):
+        prepare_folder(tmp_path, DiscoveryOptions(n_samples=1))
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_damaged_options_file_is_named(tmp_path):
+    (tmp_path / "options.yaml").write_text("a: b: c")
+    with pytest.raises(OutputFolderError, match=r"options\.yaml cannot be read"):
+        prepare_folder(tmp_path, DiscoveryOptions(n_samples=1))
+
+
+@pytest.mark.parametrize(
+    ("reason", "general"),
+    [
+        ("sites 0.312 A apart, at most 0.5 A", "sites # A apart, at most # A"),
+        ("duplicate of c-0123456789", "duplicate"),
+        (None, "unknown"),
+    ],
+)
+def test_reasons_are_counted_without_their_numbers(reason, general):
+    assert generalised(reason) == general
+
+
+def test_the_report_escapes_what_it_shows():
+    hostile = "<script>alert(1)</script>"
+    page = render_report(
+        {"campaign": hostile},
+        {
+            "campaign": hostile,
+            "n_samples": 1,
+            "counts": {"relaxed": 1},
+            "rejected": {hostile: {hostile: 1}},
+            "failed_jobs": {hostile: hostile},
+            "best": [
+                {
+                    "candidate_id": hostile,
+                    "formula": hostile,
+                    "n_sites": 2,
+                    "formation_energy_per_atom": -1.0,
+                    "energies": [None] * 5,
+                    "pressures": [None] * 4,
+                }
+            ],
+            "store": hostile,
+        },
+    )
+    assert "<script>" not in page
+    assert page.count("&lt;script&gt;") >= 7
