@@ -6,6 +6,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import IO, Any
 
@@ -188,6 +189,11 @@ def _open_ase(path: Path) -> tuple[Iterator[Entry], int]:
     import sqlite3
 
     try:
+        # ase would add its tables to any other database
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as plain:
+            tables = {name for (name,) in plain.execute("select name from sqlite_master")}
+        if "systems" not in tables:
+            raise DatasetError(f"{path} is no ASE database: give {FORMATS}")
         database = ase_db.connect(str(path), type="db")
         count = database.count()
     except (sqlite3.Error, OSError) as exc:
@@ -211,7 +217,7 @@ def _ase_entry(row: Any, where: str) -> Entry:
     if not all(row.pbc):
         return Entry(where, material_id, "bad", "not periodic in all three directions")
     if not all(1 <= number <= 118 for number in row.numbers):
-        return Entry(where, material_id, "bad", "an atom of no element (number 0)")
+        return Entry(where, material_id, "bad", "no element: an atom of number 0")
     try:
         structure = Structure(
             Lattice(row.cell), row.numbers.tolist(), row.positions, coords_are_cartesian=True
