@@ -83,28 +83,27 @@ def measure_consistency(
     list of Consistency
         One for each tensor.
     """
+    n, m = sites.shape
     n_sites = sites.sum(axis=1)
-    present = sites.astype(np.float64)
-    weight = present / (8.0 * n_sites[:, None])
+    weight = sites / (8.0 * n_sites[:, None])
     crystal = copies[:, :, CRYSTAL]
-    mean = np.einsum("nckm,nm->nk", crystal, weight)
-    deviation = crystal - mean[:, None, :, None]
-    variance = np.einsum("nckm,nckm,nm->nk", deviation, deviation, weight)
+    mean = (crystal.sum(axis=1) * weight[:, None]).sum(axis=2)
+    squares = np.square(crystal - mean[:, None, :, None]).sum(axis=1)
+    variance = (squares * weight[:, None]).sum(axis=2)
     positions = copies[:, :, COORDINATES].mean(axis=1)
-    spread = copies[:, :, COORDINATES] - positions[:, None]
-    coordinate = np.einsum("nckm,nckm,nm->n", spread, spread, weight) / 3
+    squares = np.square(copies[:, :, COORDINATES] - positions[:, None]).sum(axis=1)
+    coordinate = (squares * weight[:, None]).reshape(n, -1).sum(axis=1) / 3
 
     n_pairs = np.maximum(n_sites * (n_sites - 1), 1)
-    disagreement = np.abs(residuals).sum(axis=(1, 2, 3), dtype=np.float64) / (3 * n_pairs)
+    disagreement = np.abs(residuals).reshape(n, -1).sum(axis=1) / (3.0 * n_pairs)
 
     guessed = positions + residuals.sum(axis=2) / n_sites[:, None, None]
     guessed = guessed.astype(distances.dtype)
     difference = guessed[..., :, None] - guessed[..., None, :]
-    rebuilt = np.sqrt(np.einsum("nkij,nkij->nij", difference, difference))
+    rebuilt = np.sqrt(np.square(difference, out=difference).sum(axis=1))
     rebuilt -= distances
-    np.abs(rebuilt, out=rebuilt)
-    rebuilt[:, np.arange(sites.shape[1]), np.arange(sites.shape[1])] = 0.0
-    pairwise = np.einsum("nij,ni,nj->n", rebuilt, present, present) / n_sites
+    rebuilt *= (sites[:, :, None] & sites[:, None, :]) & ~np.eye(m, dtype=bool)
+    pairwise = np.abs(rebuilt).reshape(n, -1).sum(axis=1) / n_sites
 
     columns = (
         variance[:, :3].mean(axis=1),

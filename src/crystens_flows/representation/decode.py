@@ -28,6 +28,7 @@ from crystens_flows.representation.layout import (
     CRYSTAL,
     FIRST_SITE,
     N_ATTRIBUTES,
+    NUMBER,
     SHAPE,
 )
 from crystens_flows.representation.normalization import REFERENCE, Normalization
@@ -39,7 +40,7 @@ from crystens_flows.representation.positions import (
 )
 
 _CHUNK = 256
-_BLOCK = 32
+_STEP = 4
 
 _LARGEST_ENTRY = 1e6
 """Far beyond anything normalised, and far below where float32 overflows."""
@@ -148,11 +149,11 @@ def _decode_chunk(
             reason = f"the tensor holds NaN, infinity or entries above {_LARGEST_ENTRY:g}"
         results[i] = Decoded(None, reason, NO_CONSISTENCY, None)
 
-    order = np.argsort(counts, kind="stable")
-    order = order[counts[order] > 0]
-    for start in range(0, len(order), _BLOCK):
-        block = order[start : start + _BLOCK]
-        width = counts[block[-1]]
+    # Cut to a width that depends on the tensor alone, so that sums come out the same to the last
+    # digit whatever else is in the batch.
+    widths = -(-counts // _STEP) * _STEP
+    for width in np.unique(widths[counts > 0]):
+        block = np.flatnonzero(widths == width)
         values = copies[block, :, :, :width] * normalization.attribute_span[:, None]
         values += normalization.attribute_low[:, None]
         end = FIRST_SITE + width
@@ -182,17 +183,16 @@ def _decode_block(
         coordinates = cluster_coordinates(positions, position_errors, sites)
     else:
         coordinates = positions
-    present = sites / counts[:, None]
-    crystal = np.einsum("nkm,nm->nk", means[:, CRYSTAL], present)
-    spread = (copies[:, :, 0] - means[:, None, 0]) * sites[:, None]
-    number_errors = np.sqrt(np.square(spread).sum(axis=(1, 2)) / (7 * 8 * counts))
-    safe = rounding_is_safe(means[:, 0], number_errors, sites)
+    crystal = (means[:, CRYSTAL] * (sites / counts[:, None])[:, None]).sum(axis=2)
+    squares = np.square(copies[:, :, NUMBER] - means[:, None, NUMBER]).sum(axis=1) * sites
+    number_errors = np.sqrt(squares.sum(axis=1) / (7 * 8 * counts))
+    safe = rounding_is_safe(means[:, NUMBER], number_errors, sites)
 
     decoded = []
     for i, n in enumerate(counts):
         group = crystal[i, 6]
         space_group = round(group) if 0.5 < group < 230.5 else None
-        lattice, numbers = crystal[i, :6], means[i, 0, :n]
+        lattice, numbers = crystal[i, :6], means[i, NUMBER, :n]
         reason = _unusable(lattice, numbers, number_errors[i])
         structure = None
         if reason is None:

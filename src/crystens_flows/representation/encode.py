@@ -144,8 +144,8 @@ def _render_block(
     pairs = block[:, :, FIRST_SITE:, FIRST_SITE:]
     position = coords[rows, :, :width]
     difference = position[..., :, None] - position[..., None, :]
-    pairs[:, 0] = np.sqrt(np.einsum("nkij,nkij->nij", difference, difference))
     pairs[:, 1:] = difference
+    pairs[:, 0] = np.sqrt(np.square(difference, out=difference).sum(axis=1))
     pairs -= normalization.pair_low.astype(np.float32)[:, None, None]
     pairs /= normalization.pair_span.astype(np.float32)[:, None, None]
     present_pairs = present[:, :, None] & present[:, None, :] & ~np.eye(width, dtype=bool)

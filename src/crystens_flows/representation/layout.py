@@ -35,10 +35,11 @@ ATTRIBUTES = (
 N_ATTRIBUTES = len(ATTRIBUTES)
 
 NUMBER = 0
+"""Row of the atomic numbers."""
+
 COORDINATES = slice(1, 4)
-LENGTHS = slice(4, 7)
-ANGLES = slice(7, 10)
-SPACE_GROUP = 10
+"""Rows of the fractional coordinates."""
+
 CRYSTAL = slice(4, 11)
 """Rows of the quantities that belong to the crystal, the same for every site."""
 

@@ -129,7 +129,8 @@ class Normalization:
         Returns
         -------
         Normalization
-            The fitted scaling; a quantity that is the same everywhere gets a range of width 1.
+            The fitted scaling; a quantity that is the same everywhere gets a range of width 1
+            around it.
         """
         if len(arrays.n_sites) == 0:
             raise InputError("normalization: nothing to fit; give at least one structure")
@@ -155,13 +156,10 @@ class Normalization:
         # Symmetric, so that an absent difference and a difference of zero stay 0 and 1/2 apart.
         ranges["direction"] = (-direction, direction) if direction > 0 else (-0.5, 0.5)
         ranges["distance"] = (shortest, longest) if np.isfinite(shortest) else (0.0, 1.0)
-        return cls(
-            {
-                quantity: (low, high if high > low else low + 1.0)
-                for quantity, (low, high) in ranges.items()
-            },
-            name,
-        )
+        for quantity, (low, high) in ranges.items():
+            if high <= low:
+                ranges[quantity] = (low - 0.5, low + 0.5)
+        return cls(ranges, name)
 
     def to_dict(self) -> dict[str, Any]:
         """

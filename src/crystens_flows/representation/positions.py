@@ -72,20 +72,20 @@ def estimate_positions(
     errors : numpy.ndarray
         Standard error of a coordinate relative to the other sites, fractional, shape (n,).
     """
+    n = len(sites)
     n_sites = sites.sum(axis=1)
-    n_guesses = 3 * np.maximum(n_sites * (n_sites - 1), 1)
+    n_guesses = 3.0 * np.maximum(n_sites * (n_sites - 1), 1)
     own = copies.mean(axis=1)
-    spread = (copies - own[:, None]) * sites[:, None, None]
-    own_variance = np.einsum("nckm,nckm->n", spread, spread) / (7 * 8 * 3 * n_sites)
-    own_variance += _RESOLUTION**2
+    squares = np.square(copies - own[:, None]).sum(axis=1) * sites[:, None]
+    own_variance = squares.reshape(n, -1).sum(axis=1) / (7 * 8 * 3 * n_sites) + _RESOLUTION**2
 
     # The differences (i, j) and (j, i) should cancel: their half difference uses both.
     guesses = (residuals - residuals.swapaxes(2, 3)) / 2
     guesses -= np.rint(guesses)
-    deviation = np.sqrt(np.pi / 2) * np.abs(guesses).sum(axis=(1, 2, 3)) / n_guesses
+    deviation = np.sqrt(np.pi / 2) * np.abs(guesses).reshape(n, -1).sum(axis=1) / n_guesses
     limit = (_OUTLIER * deviation)[:, None, None, None].astype(guesses.dtype)
     np.clip(guesses, -limit, limit, out=guesses)
-    total_variance = np.einsum("nkij,nkij->n", guesses, guesses, dtype=np.float64) / n_guesses
+    total_variance = np.square(guesses).reshape(n, -1).sum(axis=1) / n_guesses
     pair_variance = np.maximum(total_variance - 2 * own_variance, _RESOLUTION**2)
 
     own_weight, pair_weight = 1 / own_variance, 1 / pair_variance
