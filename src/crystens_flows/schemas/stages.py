@@ -105,6 +105,9 @@ class SelectDocument(_Document):
 
     stage: Literal["select"] = "select"
     settings: dict[str, Any] = Field(description="n_pool, n_select and the rest.")
+    missing_chunks: list[int] = Field(
+        default_factory=list, description="Chunks whose jobs failed, from 0."
+    )
     records: list[SelectRecord]
     selected: list[SelectedCandidate] = Field(description="Lowest formation energy first.")
     versions: dict[str, str] = Versions

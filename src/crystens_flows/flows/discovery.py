@@ -1,0 +1,232 @@
+"""The whole way from samples to relaxed crystals, as one flow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from jobflow import Flow, Job, JobConfig, Maker, OnMissing, Response, job
+from pymatgen.core import Structure
+
+from crystens_flows.errors import InputError
+from crystens_flows.jobs.decode import DecodeMaker
+from crystens_flows.jobs.prefilter import (
+    CGCNNPrefilterMaker,
+    candidates_from_structures,
+    provenance_of_structures,
+)
+from crystens_flows.jobs.relax import QuadrupleRelaxMaker
+from crystens_flows.jobs.sample import SampleMaker
+from crystens_flows.jobs.select import SelectMaker
+from crystens_flows.schemas import DiscoveryDocument, RelaxDocument, SelectedCandidate
+
+
+@dataclass
+class DiscoveryFlowMaker(Maker):
+    """
+    Maker of a flow that samples, decodes, screens, selects and relaxes.
+
+    Sampling, decoding and screening run in chunks, side by side where there are workers. The
+    selection waits for all chunks; each selected candidate is then relaxed in jobs of its own. A
+    candidate, or a whole chunk, that fails does not stop the others: its jobs are marked as failed
+    and the documents say what is missing.
+
+    Parameters
+    ----------
+    name
+        Name of the flow.
+    sample_maker
+        Maker of the job that samples a chunk.
+    decode_maker
+        Maker of the job that decodes a chunk.
+    screen_maker
+        Maker of the job that screens a chunk.
+    select_maker
+        Maker of the job that selects candidates of all chunks.
+    relax_maker
+        Maker that relaxes a candidate.
+    chunk_size
+        Samples of a chunk; it does not change the candidates.
+    """
+
+    name: str = "crystens discovery"
+    sample_maker: Maker = field(default_factory=SampleMaker)
+    decode_maker: Maker = field(default_factory=DecodeMaker)
+    screen_maker: Maker = field(default_factory=CGCNNPrefilterMaker)
+    select_maker: Maker = field(default_factory=SelectMaker)
+    relax_maker: Maker = field(default_factory=QuadrupleRelaxMaker)
+    chunk_size: int = 64
+
+    def make(self, n_samples: int, seed: int = 0, campaign: str = "default") -> Flow:
+        """
+        Make the flow.
+
+        Parameters
+        ----------
+        n_samples
+            How many samples.
+        seed
+            Seed of the sampling.
+        campaign
+            Name of the campaign; it is in the metadata of all jobs.
+
+        Returns
+        -------
+        Flow
+            Its output is a :class:`crystens_flows.schemas.DiscoveryDocument`.
+
+        Raises
+        ------
+        InputError
+            If there is nothing to sample, or the chunk size is not positive.
+        """
+        decoded: list[Job | Flow] = []
+        jobs: list[Job | Flow] = []
+        for start, size in self._chunks(n_samples):
+            sample = self.sample_maker.make(size, seed=seed, start=start, campaign=campaign)
+            decode = self.decode_maker.make(
+                sample.output.crystens, sample.output.provenance, start=start
+            )
+            _run_without_parent(decode)
+            jobs += [sample, decode]
+            decoded.append(decode)
+        return self._screen_and_relax(jobs, decoded, campaign)
+
+    def make_from_structures(
+        self, structures: Sequence[Structure], campaign: str = "default"
+    ) -> Flow:
+        """
+        Make the flow for structures that no generator made: it begins with the screening.
+
+        Parameters
+        ----------
+        structures
+            The structures, e.g. read from a user's own CIFs.
+        campaign
+            Name of the campaign; it is in the metadata of all jobs.
+
+        Returns
+        -------
+        Flow
+            Its output is a :class:`crystens_flows.schemas.DiscoveryDocument`.
+
+        Raises
+        ------
+        InputError
+            If there are no structures, or the chunk size is not positive.
+        """
+        provenance = provenance_of_structures(structures, campaign)
+        decoded: list[Job | Flow] = [
+            candidates_from_structures(list(structures[start : start + size]), provenance, start)
+            for start, size in self._chunks(len(structures))
+        ]
+        return self._screen_and_relax(decoded, decoded, campaign)
+
+    def _chunks(self, n_samples: int) -> list[tuple[int, int]]:
+        if n_samples < 1:
+            raise InputError(f"{n_samples} samples asked for: give at least 1")
+        if self.chunk_size < 1:
+            raise InputError(f"chunk_size = {self.chunk_size}: give at least 1")
+        starts = range(0, n_samples, self.chunk_size)
+        return [(start, min(self.chunk_size, n_samples - start)) for start in starts]
+
+    def _screen_and_relax(
+        self, jobs: list[Job | Flow], decoded: list[Job | Flow], campaign: str
+    ) -> Flow:
+        screened = [self.screen_maker.make(decode.output.candidates) for decode in decoded]
+        for screen in screened:
+            _run_without_parent(screen)
+        select = self.select_maker.make(
+            [decode.output.candidates for decode in decoded],
+            [screen.output.records for screen in screened],
+        )
+        relax = relax_selected(self.relax_maker, select.output.selected, campaign)
+        flow = Flow([*jobs, *screened, select, relax], output=relax.output, name=self.name)
+        flow.update_metadata({"campaign": campaign})
+        return flow
+
+
+def _run_without_parent(job: Job | Flow) -> None:
+    """
+    Let a job run, and fail, where the one before it failed.
+
+    Workflow managers never end a job that waits for one that failed, so the jobs that collect
+    what is left would wait for ever.
+    """
+    job.update_config({"on_missing_references": OnMissing.NONE})
+
+
+@job(name="crystens relax selected")
+def relax_selected(
+    relax_maker: Maker, selected: list[SelectedCandidate], campaign: str = "default"
+) -> Response:
+    """
+    Relax each selected candidate and collect what comes out.
+
+    Parameters
+    ----------
+    relax_maker
+        Maker that relaxes a candidate; an argument of the job, where powerups find it.
+    selected
+        The candidates.
+    campaign
+        Name of the campaign.
+
+    Returns
+    -------
+    Response
+        Replaces this job by the relaxations and the job that collects them.
+    """
+    flows = [
+        relax_maker.make(candidate.structure, candidate_id=candidate.candidate_id)
+        for candidate in selected
+    ]
+    collected = collect(
+        [candidate.candidate_id for candidate in selected],
+        [flow.output for flow in flows],
+        campaign,
+    )
+    return Response(replace=Flow([*flows, collected], output=collected.output))
+
+
+@job(
+    name="crystens collect",
+    output_schema=DiscoveryDocument,
+    config=JobConfig(on_missing_references=OnMissing.NONE),
+)
+def collect(
+    candidate_ids: list[str], relaxations: list[RelaxDocument | None], campaign: str = "default"
+) -> DiscoveryDocument:
+    """
+    Say which candidates were relaxed and why the others were not.
+
+    Parameters
+    ----------
+    candidate_ids
+        The selected candidates.
+    relaxations
+        The relaxation of each, None where it left nothing.
+    campaign
+        Name of the campaign.
+
+    Returns
+    -------
+    DiscoveryDocument
+        The relaxed ones by energy per atom, and the reasons of the others.
+    """
+    failed: dict[str, str] = {}
+    energies: dict[str, float] = {}
+    for identifier, relaxation in zip(candidate_ids, relaxations, strict=True):
+        if relaxation is None:
+            failed[identifier] = "the relaxation left no summary"
+        elif relaxation.reason is not None or not relaxation.n_sites or relaxation.energy is None:
+            failed[identifier] = relaxation.reason or "the relaxation has no energy"
+        else:
+            energies[identifier] = relaxation.energy / relaxation.n_sites
+    return DiscoveryDocument(
+        campaign=campaign,
+        n_selected=len(candidate_ids),
+        n_relaxed=len(energies),
+        failed=failed,
+        relaxed=sorted(energies, key=lambda identifier: energies[identifier]),
+    )

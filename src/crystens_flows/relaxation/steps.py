@@ -1,0 +1,151 @@
+"""What one relaxation found, read from the task document of atomate2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pymatgen.core import Structure
+
+from crystens_flows.errors import InputError
+
+
+@dataclass(frozen=True)
+class RelaxStep:
+    """
+    What one relaxation found.
+
+    Parameters
+    ----------
+    structure
+        The relaxed structure.
+    initial_energy
+        Energy of the first ionic step, eV a cell; None where it was not kept.
+    energy
+        Energy of the last ionic step, eV a cell.
+    pressure
+        External pressure after the last ionic step, kbar, positive = compressed.
+    converged
+        Whether the ionic loop converged, for VASP the electronic one too.
+    engine
+        What relaxed, e.g. "CHGNet" or "VASP 6.4.2".
+    dir_name
+        Folder of the calculation.
+    """
+
+    structure: Structure | None
+    initial_energy: float | None
+    energy: float | None
+    pressure: float | None
+    converged: bool | None
+    engine: str | None
+    dir_name: str | None
+
+    @property
+    def diverged(self) -> str | None:
+        """What is missing or not finite, None for a sound result."""
+        if self.energy is None or not np.isfinite(self.energy):
+            return f"energy is {self.energy}"
+        if self.structure is None:
+            return "there is no structure"
+        if not (
+            np.isfinite(self.structure.lattice.matrix).all()
+            and np.isfinite(self.structure.frac_coords).all()
+        ):
+            return "structure is not finite"
+        return None
+
+
+def read_step(document: Any) -> RelaxStep:
+    """
+    Read a task document of atomate2: of VASP, of a force field or of another ASE calculator.
+
+    VASP's energies are free energies (``e_fr_energy``), the quantity in the paper's figure 13 and
+    the one that its forces and stresses are derivatives of. Where custodian corrected and repeated
+    the calculation, the first ionic step may no longer be that of the structure given, and the
+    initial energy is None.
+
+    Parameters
+    ----------
+    document
+        The task document, as object or as dictionary.
+
+    Returns
+    -------
+    RelaxStep
+        With None for what the document does not hold.
+
+    Raises
+    ------
+    InputError
+        If it is no task document of a relaxation.
+    """
+    if _get(document, "calcs_reversed") is not None:
+        return _read_vasp(document)
+    if _get(document, "output", "energy") is not None:
+        return _read_ase(document)
+    raise InputError(
+        f"cannot read a relaxation from {type(document).__name__}: the relax makers must return "
+        "task documents of VASP or of an ASE calculator, as atomate2's do"
+    )
+
+
+def _read_vasp(document: Any) -> RelaxStep:
+    ionic_steps = _get(document, "calcs_reversed", 0, "output", "ionic_steps") or []
+    first_steps = _get(document, "calcs_reversed", -1, "output", "ionic_steps") or []
+    corrected = any(_get(run, "corrections") for run in _get(document, "custodian") or [])
+    stress = _get(document, "output", "stress")
+    return RelaxStep(
+        structure=_structure(_get(document, "structure")),
+        initial_energy=None if corrected else _get(first_steps, 0, "e_fr_energy"),
+        energy=_get(ionic_steps, -1, "e_fr_energy"),
+        pressure=_pressure(stress if stress is not None else _get(ionic_steps, -1, "stress")),
+        converged=_converged(document),
+        engine=f"VASP {_get(document, 'calcs_reversed', 0, 'vasp_version') or ''}".strip(),
+        dir_name=_get(document, "dir_name"),
+    )
+
+
+def _read_ase(document: Any) -> RelaxStep:
+    name = _get(document, "forcefield_name") or _get(document, "ase_calculator_name")
+    return RelaxStep(
+        structure=_structure(_get(document, "structure")),
+        initial_energy=_get(document, "output", "ionic_steps", 0, "energy"),
+        energy=_get(document, "output", "energy"),
+        pressure=_pressure(_get(document, "output", "stress")),
+        converged=_converged(document),
+        engine=name.removeprefix("MLFF.") if name else None,
+        dir_name=_get(document, "dir_name"),
+    )
+
+
+def _pressure(stress: Any) -> float | None:
+    """Return a third of the trace; all documents have stresses in kbar with VASP's sign."""
+    if stress is None:
+        return None
+    pressure = float(np.trace(np.asarray(stress, dtype=float))) / 3
+    return pressure if np.isfinite(pressure) else None
+
+
+def _converged(document: Any) -> bool | None:
+    state = _get(document, "state")
+    return None if state is None else getattr(state, "value", state) == "successful"
+
+
+def _structure(value: Any) -> Structure | None:
+    return Structure.from_dict(value) if isinstance(value, dict) else value
+
+
+def _get(value: Any, *path: str | int) -> Any:
+    """Follow keys, attributes and indices; None where one is missing."""
+    for key in path:
+        if isinstance(key, int):
+            known = isinstance(value, Sequence) and -len(value) <= key < len(value)
+            value = value[key] if known else None
+        elif isinstance(value, Mapping):
+            value = value.get(key)
+        else:
+            value = getattr(value, key, None)
+    return value
