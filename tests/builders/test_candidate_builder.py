@@ -6,6 +6,12 @@ import pytest
 from jobflow import JobStore
 from maggma.stores import MemoryStore, MontyStore
 from monty.json import MontyDecoder
+
+from crystens_flows.builders import CandidateBuilder
+from crystens_flows.candidates import CandidateStore
+from crystens_flows.embedded_store import EmbeddedStore
+from crystens_flows.schemas import CandidateDocument
+from crystens_flows.stores import open_stores
 from stage_jobs import (
     campaign_jobs,
     contents,
@@ -19,12 +25,6 @@ from stage_jobs import (
     select,
     structure_of,
 )
-
-from crystens_flows.builders import CandidateBuilder
-from crystens_flows.candidates import CandidateStore
-from crystens_flows.embedded_store import EmbeddedStore
-from crystens_flows.schemas import CandidateDocument
-from crystens_flows.stores import open_stores
 
 
 @pytest.fixture

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
 
 from jobflow import JobStore
 from maggma.core import Builder
@@ -130,7 +128,7 @@ class CandidateBuilder(Builder):
             doc = merge(existing, parts, self._orders)
             if doc is None:
                 remove += [identifier] if existing is not None else []
-            elif existing is None or _text(doc) != _text(existing):
+            elif doc != existing:
                 write.append({**doc, "last_updated": datetime.now(tz=UTC)})
         return {"write": write, "remove": remove, "n_jobs": item["n_jobs"]}
 
@@ -258,7 +256,3 @@ class CandidateBuilder(Builder):
 def _parts(ids: list[str]) -> Iterator[list[str]]:
     for start in range(0, len(ids), _CANDIDATES_AT_ONCE):
         yield ids[start : start + _CANDIDATES_AT_ONCE]
-
-
-def _text(doc: dict[str, Any]) -> str:
-    return json.dumps(doc, sort_keys=True)

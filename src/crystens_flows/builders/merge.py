@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -210,7 +209,8 @@ def merge(
     dict or None
         The candidate without ``last_updated``; None where it does not exist (any more).
     """
-    doc = None if existing is None else json.loads(json.dumps(existing))
+    changed = ("screens", "jobs", "versions")
+    doc = existing and {**existing, **{name: dict(existing[name]) for name in changed}}
     for new in sorted(news, key=lambda each: each.order):
         if doc is None and (new.label != "decode" or new.content is None):
             continue

@@ -1,0 +1,440 @@
+"""Running a flow in this process, so that it goes on where it was when started again."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import re
+import shutil
+import traceback
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+import networkx as nx  # type: ignore[import-untyped]
+from jobflow import Flow, Job, JobStore, OnMissing, Response
+from jobflow.core.flow import get_flow
+from jobflow.core.store import JobStore as _JobStore
+from jobflow.utils.find import find_key
+from monty.json import MontyDecoder, MontyEncoder
+from monty.os import cd
+
+from crystens_flows.errors import OutputFolderError, StoreError
+
+FLOW_FILE = "flow.json"
+LOG_FILE = "progress.jsonl"
+LOCK_FILE = "run.lock"
+TEXT_LOG = "run.log"
+JOBS_FOLDER = "jobs"
+STORE_FOLDER = "store"
+_OURS = {LOG_FILE, LOCK_FILE, TEXT_LOG, JOBS_FOLDER, STORE_FOLDER, f"{FLOW_FILE}.new"}
+_DYNAMIC = ("replace", "detour", "addition")
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class FailedJob:
+    """
+    A job that ended with an error.
+
+    Parameters
+    ----------
+    name, uuid, index
+        The job.
+    error
+        Last line of the traceback; the whole is in ``run.log``.
+    folder
+        Where it ran.
+    """
+
+    name: str
+    uuid: str
+    index: int
+    error: str
+    folder: str
+
+
+@dataclass
+class RunSummary:
+    """
+    What became of the jobs of a run.
+
+    Parameters
+    ----------
+    n_finished
+        Jobs that have finished, those of earlier starts included.
+    n_run
+        Jobs that ran to their end in this start.
+    n_skipped
+        Jobs left out: their input failed, or a job stopped its children.
+    failed
+        Jobs that ended with an error; the next start tries them again.
+    stopped
+        Whether a job stopped the whole run.
+    """
+
+    n_finished: int = 0
+    n_run: int = 0
+    n_skipped: int = 0
+    failed: list[FailedJob] = field(default_factory=list)
+    stopped: bool = False
+
+
+def run(
+    flow: Flow | Job | list[Job],
+    job_store: JobStore,
+    folder: str | Path,
+    *,
+    settings: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> RunSummary:
+    """
+    Run a flow in this process, or go on with the one that was started in the folder.
+
+    Each job runs in a folder of its own under ``jobs``; what it prints and logs goes to
+    ``run.log``. Killed at any point and started again, finished jobs are not run again: the flow
+    is kept in ``flow.json`` and what jobs made of it in ``progress.jsonl``. Failed jobs do not
+    stop the others and are tried again at the next start; a job that got on without them and
+    finished is not.
+
+    Parameters
+    ----------
+    flow
+        What to run. Where the folder holds a run, that one goes on and this is not looked at.
+    job_store
+        Where outputs go, the same at each start.
+    folder
+        The folder of this run.
+    settings
+        What the flow was made from, as plain types; a later start must give the same.
+    progress
+        Called before each job and at the end with the number of jobs done, the number known so
+        far, and the name of the job.
+
+    Returns
+    -------
+    RunSummary
+        What became of the jobs.
+
+    Raises
+    ------
+    OutputFolderError
+        If the folder is used by another process, for something else, or for other settings.
+    StoreError
+        If the store does not hold what the run has finished.
+    """
+    folder = Path(folder).absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _lock(folder), (folder / TEXT_LOG).open("a", buffering=1) as text_log:
+            flow = _kept_flow(flow, folder, json.loads(json.dumps(settings, cls=MontyEncoder)))
+            job_store.connect()
+            with _ProgressLog(folder / LOG_FILE) as log:
+                runner = _Runner(job_store, folder, log, text_log, progress)
+                runner.check_store()
+                with _logging_to(text_log):
+                    runner.run(flow)
+                runner.report("")
+                return runner.summary
+    except OSError as exc:
+        raise OutputFolderError(f"output folder {folder}: {exc.strerror or exc}") from exc
+
+
+class _ProgressLog:
+    """One line a change of state of a job, on disk before anything builds on it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.states: dict[str, dict[str, Any]] = {}
+
+    def __enter__(self) -> _ProgressLog:
+        self._stream = self.path.open("ab+")
+        self._stream.seek(0)
+        whole = 0
+        for line in self._stream:
+            if not line.endswith(b"\n"):
+                break
+            whole += len(line)
+            self._note(json.loads(line))
+        self._stream.truncate(whole)  # a line that was being written when the process was killed
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def _note(self, record: dict[str, Any]) -> None:
+        key = record["job"]
+        self.states[key] = {**self.states.get(key, {}), **record}
+
+    def add(self, key: str, state: str, **more: Any) -> None:
+        """Record that a job has come to a state."""
+        line = json.dumps({"job": key, "state": state, **more}, cls=MontyEncoder)
+        self._stream.write(line.encode() + b"\n")
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        self._note(json.loads(line))
+
+
+class _HoldingStore(_JobStore):
+    """A JobStore that keeps the output of the job back until what it started is recorded."""
+
+    def hold(self, job: Job) -> None:
+        self._job = job
+        self._held: tuple[Any, dict] | None = None
+
+    def update(self, docs: Any, key: Any = None, save: Any = None) -> None:
+        if getattr(docs, "uuid", None) == self._job.uuid:
+            self._held = (docs, {"key": key, "save": save})
+        else:
+            super().update(docs, key=key, save=save)
+
+    def release(self) -> None:
+        if self._held is not None:
+            super().update(self._held[0], **self._held[1])
+
+
+class _Runner:
+    def __init__(
+        self,
+        job_store: JobStore,
+        folder: Path,
+        log: _ProgressLog,
+        text_log: TextIO,
+        progress: Progress | None,
+    ) -> None:
+        self.job_store = job_store
+        self.folder = folder
+        self.log = log
+        self.text_log = text_log
+        self.progress = progress
+        self.summary = RunSummary()
+        self.stopped_parents: set[str] = set()
+        self.errored: set[str] = set()
+        self.n_known = 0
+        self.n_done = 0
+        self.store = _HoldingStore(
+            job_store.docs_store,
+            job_store.additional_stores,  # type: ignore[has-type]
+            save=job_store.save,  # type: ignore[arg-type]
+            load=job_store.load,  # type: ignore[arg-type]
+        )
+
+    def check_store(self) -> None:
+        """Raise if the store is not the one that the finished jobs are in."""
+        finished = [key for key, record in self.log.states.items() if record["state"] == "finished"]
+        for start in range(0, len(finished), 500):
+            part = finished[start : start + 500]
+            uuids = {"uuid": {"$in": [key.split(":")[0] for key in part]}}
+            found = self.job_store.query(uuids, properties=["uuid", "index"])
+            if missing := set(part) - {f"{doc['uuid']}:{doc['index']}" for doc in found}:
+                raise StoreError(
+                    f"this store does not hold {len(missing)} jobs that the run in {self.folder} has "
+                    "finished: give the store it was started with, or another output folder"
+                )
+
+    def run(self, flow: Flow) -> None:
+        """Run the jobs of a flow, and what they start, in order."""
+        self.n_known += len(flow.job_uuids)
+        for job, parents in _in_order(flow):
+            if self.summary.stopped:
+                return
+            self.report(job.name)
+            if self.stopped_parents.intersection(parents):
+                self.stopped_parents.add(job.uuid)
+                self.summary.n_skipped += 1
+            elif (
+                self.errored.intersection(parents)
+                and job.config.on_missing_references == OnMissing.ERROR
+            ):
+                self.errored.add(job.uuid)
+                self.summary.n_skipped += 1
+            else:
+                self._run_job(job)
+            self.n_done += 1
+
+    def report(self, name: str) -> None:
+        """Tell how far the run has come."""
+        if self.progress is not None:
+            self.progress(self.n_done, self.n_known, name)
+
+    def _run_job(self, job: Job) -> None:
+        response = self._earlier(job) or self._execute(job)
+        if response is None:
+            self.errored.add(job.uuid)
+            return
+        self.summary.n_finished += 1
+        if response["stop_children"]:
+            self.stopped_parents.add(job.uuid)
+        if response["stop_jobflow"]:
+            self.summary.stopped = True
+            return
+        for kind in _DYNAMIC:
+            if response[kind] is not None:
+                self.run(MontyDecoder().process_decoded(response[kind]))
+
+    def _earlier(self, job: Job) -> dict[str, Any] | None:
+        """Return the response of a job that has finished, in this or an earlier start."""
+        key = _key(job)
+        record = self.log.states.get(key)
+        if record is None or record["state"] == "failed":
+            return None
+        if record["state"] == "ran":  # killed while the output was written
+            if not self._is_stored(job):
+                return None
+            self.log.add(key, "finished")
+        return record["response"]
+
+    def _is_stored(self, job: Job) -> bool:
+        doc = self.job_store.query_one({"uuid": job.uuid, "index": job.index})
+        if doc is None:
+            return False
+        for *path, _ in find_key(doc, "blob_uuid", include_end=True):
+            blob: Any = doc
+            for step in path:
+                blob = blob[step]
+            data = self.store.additional_stores[blob["store"]]
+            if data.query_one({"blob_uuid": blob["blob_uuid"]}, ["blob_uuid"]) is None:
+                return False
+        return True
+
+    def _execute(self, job: Job) -> dict[str, Any] | None:
+        key = _key(job)
+        job_folder = self.folder / JOBS_FOLDER / _folder_name(job)
+        shutil.rmtree(job_folder, ignore_errors=True)
+        job_folder.mkdir(parents=True)
+        if key in self.log.states:  # what an interrupted start may have left of the output
+            self.job_store.remove_docs({"uuid": job.uuid, "index": job.index})
+        self.store.hold(job)
+        output = (contextlib.redirect_stdout, contextlib.redirect_stderr)
+        try:
+            with cd(job_folder), output[0](self.text_log), output[1](self.text_log):
+                # a copy, so that the inputs it resolves do not stay in memory with the flow
+                response = deepcopy(job).run(store=self.store, job_dir=job_folder)
+            if response.stored_data is not None:
+                logger.warning("stored_data of %s (%s) is not kept", job.name, key)
+            kept = _kept(response)
+            self.log.add(key, "ran", response=kept)
+            self.store.release()
+        except Exception as exc:  # noqa: BLE001 - whatever a job raises, the others go on
+            logger.error("%s (%s) failed in %s", job.name, key, job_folder)
+            self.text_log.write(traceback.format_exc())
+            error = " ".join(f"{type(exc).__name__}: {exc}".split())
+            self.log.add(key, "failed", error=error)
+            self.summary.failed.append(
+                FailedJob(job.name, job.uuid, job.index, error, str(job_folder))
+            )
+            return None
+        self.log.add(key, "finished")
+        self.summary.n_run += 1
+        return self.log.states[key]["response"]
+
+
+def _key(job: Job) -> str:
+    return f"{job.uuid}:{job.index}"
+
+
+def _folder_name(job: Job) -> str:
+    name = re.sub(r"[^A-Za-z0-9]+", "-", job.name or "job").strip("-")[:60]
+    return f"{name}_{job.uuid}_{job.index}"
+
+
+def _kept(response: Response) -> dict[str, Any]:
+    flows = {kind: getattr(response, kind) for kind in _DYNAMIC}
+    return {
+        "stop_children": bool(response.stop_children),
+        "stop_jobflow": bool(response.stop_jobflow),
+        **{kind: None if each is None else each.as_dict() for kind, each in flows.items()},
+    }
+
+
+def _in_order(flow: Flow) -> Iterator[tuple[Job, list[str]]]:
+    """Yield jobs after their parents, else as the flow lists them, with the parents' uuids."""
+    graph = flow.graph
+    place = {uuid: number for number, uuid in enumerate(flow.job_uuids)}
+    for node in nx.lexicographical_topological_sort(graph, key=lambda uuid: place.get(uuid, -1)):
+        if "job" in graph.nodes[node]:
+            parents = [
+                parent for parent in graph.predecessors(node) if "job" in graph.nodes[parent]
+            ]
+            yield graph.nodes[node]["job"], parents
+
+
+def _kept_flow(flow: Flow | Job | list[Job], folder: Path, settings: Any) -> Flow:
+    """Return the flow that the folder holds, after putting this one there if there is none."""
+    path = folder / FLOW_FILE
+    if not path.exists():
+        others = sorted(each.name for each in folder.iterdir() if each.name not in _OURS)
+        if others or (folder / LOG_FILE).exists():
+            raise OutputFolderError(
+                f"output folder {folder} is in use for something else (it holds "
+                f"{others[0] if others else LOG_FILE}): give another one"
+            )
+        content = {"settings": settings, "flow": get_flow(flow).as_dict()}
+        new = folder / f"{FLOW_FILE}.new"
+        with new.open("w") as stream:
+            json.dump(content, stream, cls=MontyEncoder)
+            stream.flush()
+            os.fsync(stream.fileno())
+        new.replace(path)
+    try:
+        content = json.loads(path.read_text())
+        kept, before = MontyDecoder().process_decoded(content["flow"]), content["settings"]
+    except (ValueError, KeyError, TypeError, ImportError, AttributeError) as exc:
+        raise OutputFolderError(
+            f"{path} cannot be read ({exc}): it is damaged or of another version; give another "
+            "output folder"
+        ) from exc
+    if before != settings:
+        raise OutputFolderError(_difference(folder, before or {}, settings or {}))
+    return kept
+
+
+def _difference(folder: Path, before: dict, now: dict) -> str:
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    started = ", ".join(f"{name}={before.get(name)!r}" for name in names)
+    given = ", ".join(f"{name}={now.get(name)!r}" for name in names)
+    return (
+        f"output folder {folder} holds a run that was started with {started}, not {given}: give "
+        "the same to go on with it, or another output folder"
+    )
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    with (folder / LOCK_FILE).open("w") as stream:
+        try:
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            raise OutputFolderError(
+                f"output folder {folder} is in use by another process: wait until it ends, or "
+                "give another one"
+            ) from exc
+        yield
+
+
+@contextlib.contextmanager
+def _logging_to(stream: TextIO) -> Iterator[None]:
+    """Send the log of jobflow and of this package to the stream alone."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    loggers = [logging.getLogger(name) for name in ("jobflow", __package__)]
+    before = [(each.level, each.propagate) for each in loggers]
+    for each in loggers:
+        each.addHandler(handler)
+        each.setLevel(logging.INFO)
+        each.propagate = False
+    try:
+        yield
+    finally:
+        for each, (level, propagate) in zip(loggers, before, strict=True):
+            each.removeHandler(handler)
+            each.setLevel(level)
+            each.propagate = propagate
