@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 import numpy as np
 import pandas as pd
 import pytest
 from cif_examples import BAD_CIFS, GOOD_CIFS, NACL
 
-from crystens_flows.datasets import Dataset, build_dataset, read_structures, shipped
+from crystens_flows.datasets import Dataset, build, build_dataset, read_structures, shipped
 from crystens_flows.errors import DatasetError, InputError
 
 
@@ -35,6 +37,12 @@ def test_workers_give_the_same_in_the_same_order(long_csv):
 def test_damage_found_while_workers_run(long_csv):
     long_csv.write_bytes(long_csv.read_bytes()[:-20])
     with pytest.raises(DatasetError, match=r"long\.csv\.gz cannot be read"):
+        read_structures(long_csv, workers=2, progress=False)
+
+
+def test_worker_that_is_killed(long_csv, monkeypatch):
+    monkeypatch.setattr(build, "parse_entry", lambda entry: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(DatasetError, match=r"killed.*fewer workers"):
         read_structures(long_csv, workers=2, progress=False)
 
 

@@ -36,7 +36,7 @@ KEY = "0123456789abcdef0123456789abcdef"
 class Server(BaseHTTPRequestHandler):
     """The part of the Materials Project's interface that a query meets."""
 
-    def do_GET(self):  # noqa: N802
+    def do_GET(self):
         url = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         self.server.queries.append((url.path, query, self.headers.get("x-api-key")))

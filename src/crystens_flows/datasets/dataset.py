@@ -258,30 +258,9 @@ class Dataset:
             element and by number of elements, and the smallest, median and largest number of
             sites; plain Python values.
         """
-        by_element: Counter[int] = Counter()
-        by_n_elements: Counter[int] = Counter()
-        for row, n in zip(self.numbers, self.n_sites, strict=True):
-            present = set(row[:n].tolist())
-            by_element.update(present)
-            by_n_elements[len(present)] += 1
-        from pymatgen.core import Element
+        from crystens_flows.datasets.statistics import summarize
 
-        return {
-            "n_structures": len(self),
-            "n_materials": len(set(self.material_ids)),
-            "n_formulas": len(set(self.reduced_formulas)),
-            "n_elements": len(by_element),
-            "n_space_groups": len(np.unique(self.space_groups)),
-            "n_sites": {
-                "min": int(self.n_sites.min()),
-                "median": float(np.median(self.n_sites)),
-                "max": int(self.n_sites.max()),
-            },
-            "known": {name: int(np.isfinite(getattr(self, name)).sum()) for name in PROPERTIES},
-            "splits": {name: len(rows) for name, rows in self.split.items()},
-            "by_number_of_elements": dict(sorted(by_n_elements.items())),
-            "by_element": {str(Element.from_Z(z)): by_element[z] for z in sorted(by_element)},
-        }
+        return summarize(self)
 
     def save(self, path: str | Path) -> Path:
         """
