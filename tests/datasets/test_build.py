@@ -41,7 +41,7 @@ def test_damage_found_while_workers_run(long_csv):
 
 
 def test_worker_that_is_killed(long_csv, monkeypatch):
-    monkeypatch.setattr(build, "parse_entry", lambda entry: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(build, "parse_entry", lambda _: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(DatasetError, match=r"killed.*fewer workers"):
         read_structures(long_csv, workers=2, progress=False)
 
