@@ -119,17 +119,17 @@ def cluster_coordinates(positions: np.ndarray, errors: np.ndarray, sites: np.nda
     n, m = sites.shape
     absent = np.repeat(~sites, 3, axis=1)
     apart = 2.0 + np.arange(3 * m)
-    values = np.where(absent, np.nan, positions.reshape(n, 3 * m) % 1.0)
+    values = np.where(absent, apart, positions.reshape(n, 3 * m) % 1.0)
     ordered = np.sort(values, axis=1)
     # Start the circle in its widest gap, so that no cluster is cut in two.
-    last = np.nanmax(ordered, axis=1, keepdims=True)
+    last = np.take_along_axis(ordered, 3 * sites.sum(axis=1)[:, None] - 1, axis=1)
     gaps = np.diff(ordered, axis=1, prepend=last - 1.0)
-    widest = np.nanargmax(gaps, axis=1)[:, None]
+    widest = np.argmax(np.where(ordered < 2.0, gaps, -1.0), axis=1)[:, None]
     start = np.take_along_axis(ordered - gaps / 2, widest, axis=1)
     values = np.where(absent, apart, (values - start) % 1.0)
-
     order = np.argsort(values, axis=1)
     ordered = np.take_along_axis(values, order, axis=1)
+
     first = np.diff(ordered, axis=1, prepend=-1.0) > _LINK * errors[:, None]
     first[:, 0] = True
     label = np.cumsum(first.ravel()) - 1
