@@ -54,7 +54,7 @@ class DiscoverySummary(BaseModel):
         description="Rejected candidates by stage, then by reason."
     )
     failed_jobs: dict[str, str] = Field(
-        default_factory=dict, description="Error by job name where a job failed."
+        default_factory=dict, description="Error by job and its folder, where one failed."
     )
     best: list[dict[str, Any]] = Field(
         description="Relaxed candidates, lowest formation energy first."
@@ -173,7 +173,7 @@ def run_discovery(
             stores.candidates,
             options.campaign,
             n_samples=options.n_samples,
-            failed_jobs=outcome.failed,
+            failed_jobs={f"{job.name} ({job.folder})": job.error for job in outcome.failed},
             folder=str(folder),
             store=stores.description,
         )
@@ -204,7 +204,7 @@ def summarise(
     n_samples
         How many samples were asked for.
     failed_jobs
-        Error by job name.
+        Error by job.
     folder
         Folder of the run.
     store

@@ -49,11 +49,14 @@ def print_records(
     else:
         table = Table(box=None, header_style="bold", pad_edge=False)
         for column in columns:
-            numeric = any(isinstance(r.get(column), int | float) for r in records)
-            table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+            numeric = all(isinstance(r.get(column), int | float | None) for r in records)
+            table.add_column(column, justify="right" if numeric else "left", no_wrap=True)
         for record in records:
             table.add_row(*(_cell(record.get(column)) for column in columns))
-        Console(highlight=False, markup=False).print(table)
+        console = Console(highlight=False, markup=False)
+        # Never narrower than the table: identifiers are there to be copied.
+        console.width = max(console.width, Console(width=10_000).measure(table).maximum)
+        console.print(table)
 
 
 def _cell(value: Any) -> str:
