@@ -20,7 +20,7 @@ def note(path: str, name: str) -> None:
 @job
 def add(path, name, *values):
     note(path, name)
-    print(f"adding {name}")
+    print(f"adding {name}")  # noqa: T201 - jobs do print
     return sum(values) + 1
 
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from maggma.core import Sort, Store
 from maggma.stores.mongolike import MongoStore
 from monty.json import MSONable
-from pymatgen.core import Composition, Element
 
+from crystens_flows.candidate_filters import Filters, check_field, filter_criteria
 from crystens_flows.errors import InputError, OutputFolderError
-from crystens_flows.schemas import CandidateDocument, CandidateStatus
+from crystens_flows.schemas import CandidateDocument
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Range = tuple[float | None, float | None]
 ExportFormat = Literal["cif", "poscar", "json"]
 
 RECORD_FIELDS = (
@@ -48,43 +47,6 @@ INDEXES = (
     "energy_per_atom",
 )
 _SUFFIXES = {"cif": ".cif", "poscar": ".vasp", "json": ".json"}
-
-
-class Filters(TypedDict, total=False):
-    """
-    What candidates may be asked for by; those given must all hold.
-
-    Attributes
-    ----------
-    formula
-        Any formula of the composition: ``"Na2Cl2"`` finds NaCl.
-    chemsys
-        Exactly these elements, in any order: ``"Na-Cl"``.
-    elements
-        At least these elements.
-    status
-        One status or several.
-    campaign
-        Name of the campaign.
-    formation_energy_per_atom
-        Lowest and highest predicted formation energy, eV/atom; None for no bound.
-    energy_per_atom
-        Lowest and highest energy after relaxation, eV/atom; None for no bound.
-    n_sites
-        Lowest and highest number of sites; None for no bound.
-    criteria
-        Any further MongoDB filter on the document.
-    """
-
-    formula: str | None
-    chemsys: str | None
-    elements: Sequence[str] | None
-    status: str | Sequence[str] | None
-    campaign: str | None
-    formation_energy_per_atom: Range | None
-    energy_per_atom: Range | None
-    n_sites: Range | None
-    criteria: dict[str, Any] | None
 
 
 class CandidateStore(MSONable):
@@ -155,9 +117,9 @@ class CandidateStore(MSONable):
         InputError
             If a filter or field does not exist or a value of it is not one.
         """
-        criteria = _criteria(**filters)
+        criteria = filter_criteria(**filters)
         for name in (*(properties or ()), *([sort] if sort else ())):
-            _check_field(name)
+            check_field(name)
         if limit < 0 or skip < 0:
             raise InputError(f"limit and skip must not be negative: limit={limit}, skip={skip}")
         wanted = None if properties is None else dict.fromkeys(["candidate_id", *properties], 1)
@@ -217,7 +179,7 @@ class CandidateStore(MSONable):
         InputError
             If a value of a filter is not one.
         """
-        return int(self.store.count(_criteria(**filters)))
+        return int(self.store.count(filter_criteria(**filters)))
 
     def documents(
         self,
@@ -388,71 +350,3 @@ def export(
     except OSError as exc:
         raise OutputFolderError(f"cannot write to {folder}: {exc.strerror}") from exc
     return written, without
-
-
-def _criteria(
-    *,
-    formula: str | None = None,
-    chemsys: str | None = None,
-    elements: Sequence[str] | None = None,
-    status: str | Sequence[str] | None = None,
-    campaign: str | None = None,
-    formation_energy_per_atom: Range | None = None,
-    energy_per_atom: Range | None = None,
-    n_sites: Range | None = None,
-    criteria: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if formula is not None:
-        found["formula"] = _reduced(formula)
-    if chemsys is not None:
-        found["chemsys"] = "-".join(sorted(_symbols(chemsys.split("-"))))
-    if elements:
-        found["elements"] = {"$all": _symbols(elements)}
-    if status is not None:
-        names = [status] if isinstance(status, str) else list(status)
-        known = [str(each) for each in CandidateStatus]
-        if unknown := [name for name in names if name not in known]:
-            raise InputError(f"status {unknown[0]!r} is not one of {', '.join(known)}")
-        found["status"] = {"$in": [str(name) for name in names]}
-    if campaign is not None:
-        found["campaign"] = campaign
-    ranges = {
-        "formation_energy_per_atom": formation_energy_per_atom,
-        "energy_per_atom": energy_per_atom,
-        "n_sites": n_sites,
-    }
-    for name, bounds in ranges.items():
-        if bounds is not None:
-            limits = dict(zip(("$gte", "$lte"), bounds, strict=True))
-            found[name] = {"$ne": None, **{k: v for k, v in limits.items() if v is not None}}
-    if criteria:
-        return {"$and": [found, criteria]} if found else dict(criteria)
-    return found
-
-
-def _reduced(formula: str) -> str:
-    try:
-        composition = Composition(formula, strict=True)
-    except (ValueError, KeyError) as exc:
-        raise InputError(f"formula {formula!r} cannot be read: {exc}") from exc
-    if not composition:
-        raise InputError("the formula is empty")
-    return str(composition.reduced_formula)
-
-
-def _symbols(elements: Sequence[str]) -> list[str]:
-    if isinstance(elements, str):
-        elements = elements.split("-")
-    symbols = [symbol.strip() for symbol in elements]
-    for symbol in symbols:
-        if not Element.is_valid_symbol(symbol):
-            raise InputError(f"{symbol!r} is not the symbol of an element")
-    return sorted(set(symbols))
-
-
-def _check_field(name: str) -> None:
-    if name.split(".")[0] not in CandidateDocument.model_fields:
-        raise InputError(
-            f"candidates have no field {name!r}; known: {', '.join(CandidateDocument.model_fields)}"
-        )

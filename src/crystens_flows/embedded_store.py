@@ -16,8 +16,6 @@ from maggma.core import Sort
 from maggma.stores import MontyStore
 from mongomock_ng.filtering import filter_applies, resolve_sort_key
 from monty.json import jsanitize
-from montydb.engine.project import Projector
-from montydb.engine.queries import QueryFilter
 from montydb.storage.sqlite import SQLITE_DB_EXT
 from montydb.types import bson as monty_bson
 from montydb.types import init_bson
@@ -127,13 +125,11 @@ class EmbeddedStore(MontyStore):
         dict
             The documents that match.
         """
+        names = properties if isinstance(properties, dict) else dict.fromkeys(properties or (), 1)
+        without = [name for name, wanted in names.items() if not wanted]
         tree = None
-        projector = None
-        if properties:
-            wanted = properties if isinstance(properties, dict) else dict.fromkeys(properties, 1)
-            projector = Projector(wanted, QueryFilter({}))
-            if all(value in (1, True) for value in wanted.values()):
-                tree = _tree(["_id", *wanted])
+        if wanted := [name for name, wanted in names.items() if wanted]:
+            tree = _tree(wanted if "_id" in without else ["_id", *wanted])
         matches = self._matches(criteria or {})
         if sort:
             matches = self._sorted(matches, sort)
@@ -148,11 +144,8 @@ class EmbeddedStore(MontyStore):
                     continue
                 raw = row[0][1]
             doc = _pick(raw, tree)
-            if projector is not None:
-                walker = QueryFilter({})
-                walker(doc)
-                projector(walker.fieldwalker)
-                doc = walker.fieldwalker.doc
+            for name in without:
+                _drop(doc, name.split("."))
             yield doc
 
     def count(self, criteria: dict | None = None, hint: Any = None) -> int:  # noqa: ARG002
@@ -409,6 +402,17 @@ def _pick(value: Any, tree: dict[str, Any] | None) -> Any:
         by_position = tree is not None and any(name.isdigit() for name in tree)
         return [_pick(member, None if by_position else tree) for member in value]
     return value
+
+
+def _drop(doc: Any, path: list[str]) -> None:
+    if isinstance(doc, list):
+        for member in doc:
+            _drop(member, path)
+    elif isinstance(doc, dict) and path[0] in doc:
+        if len(path) == 1:
+            del doc[path[0]]
+        else:
+            _drop(doc[path[0]], path[1:])
 
 
 def _values(doc: Any, path: list[str]) -> Iterator[Any]:

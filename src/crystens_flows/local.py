@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
-import os
 import re
 import shutil
 import traceback
@@ -18,48 +16,27 @@ from typing import Any, TextIO
 
 import networkx as nx  # type: ignore[import-untyped]
 from jobflow import Flow, Job, JobStore, OnMissing, Response
-from jobflow.core.flow import get_flow
 from jobflow.core.store import JobStore as _JobStore
 from jobflow.utils.find import find_key
 from monty.json import MontyDecoder, MontyEncoder
 from monty.os import cd
 
 from crystens_flows.errors import OutputFolderError, StoreError
+from crystens_flows.run_folder import (
+    JOBS_FOLDER,
+    LOG_FILE,
+    TEXT_LOG,
+    ProgressLog,
+    kept_flow,
+    lock,
+    logging_to,
+)
 
-FLOW_FILE = "flow.json"
-LOG_FILE = "progress.jsonl"
-LOCK_FILE = "run.lock"
-TEXT_LOG = "run.log"
-JOBS_FOLDER = "jobs"
-STORE_FOLDER = "store"
-_OURS = {LOG_FILE, LOCK_FILE, TEXT_LOG, JOBS_FOLDER, STORE_FOLDER, f"{FLOW_FILE}.new"}
 _DYNAMIC = ("replace", "detour", "addition")
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class FailedJob:
-    """
-    A job that ended with an error.
-
-    Parameters
-    ----------
-    name, uuid, index
-        The job.
-    error
-        Last line of the traceback; the whole is in ``run.log``.
-    folder
-        Where it ran.
-    """
-
-    name: str
-    uuid: str
-    index: int
-    error: str
-    folder: str
 
 
 @dataclass
@@ -76,7 +53,8 @@ class RunSummary:
     n_skipped
         Jobs left out: their input failed, or a job stopped its children.
     failed
-        Jobs that ended with an error; the next start tries them again.
+        The error by ``"name (uuid:index)"`` of jobs that ended with one; the whole traceback is in
+        ``run.log``, and the next start tries them again.
     stopped
         Whether a job stopped the whole run.
     """
@@ -84,7 +62,7 @@ class RunSummary:
     n_finished: int = 0
     n_run: int = 0
     n_skipped: int = 0
-    failed: list[FailedJob] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
     stopped: bool = False
 
 
@@ -134,53 +112,18 @@ def run(
     folder = Path(folder).absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _lock(folder), (folder / TEXT_LOG).open("a", buffering=1) as text_log:
-            flow = _kept_flow(flow, folder, json.loads(json.dumps(settings, cls=MontyEncoder)))
+        with lock(folder), (folder / TEXT_LOG).open("a", buffering=1) as text_log:
+            flow = kept_flow(flow, folder, json.loads(json.dumps(settings, cls=MontyEncoder)))
             job_store.connect()
-            with _ProgressLog(folder / LOG_FILE) as log:
+            with ProgressLog(folder / LOG_FILE) as log:
                 runner = _Runner(job_store, folder, log, text_log, progress)
                 runner.check_store()
-                with _logging_to(text_log):
+                with logging_to(text_log):
                     runner.run(flow)
                 runner.report("")
                 return runner.summary
     except OSError as exc:
         raise OutputFolderError(f"output folder {folder}: {exc.strerror or exc}") from exc
-
-
-class _ProgressLog:
-    """One line a change of state of a job, on disk before anything builds on it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.states: dict[str, dict[str, Any]] = {}
-
-    def __enter__(self) -> _ProgressLog:
-        self._stream = self.path.open("ab+")
-        self._stream.seek(0)
-        whole = 0
-        for line in self._stream:
-            if not line.endswith(b"\n"):
-                break
-            whole += len(line)
-            self._note(json.loads(line))
-        self._stream.truncate(whole)  # a line that was being written when the process was killed
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.close()
-
-    def _note(self, record: dict[str, Any]) -> None:
-        key = record["job"]
-        self.states[key] = {**self.states.get(key, {}), **record}
-
-    def add(self, key: str, state: str, **more: Any) -> None:
-        """Record that a job has come to a state."""
-        line = json.dumps({"job": key, "state": state, **more}, cls=MontyEncoder)
-        self._stream.write(line.encode() + b"\n")
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
-        self._note(json.loads(line))
 
 
 class _HoldingStore(_JobStore):
@@ -206,7 +149,7 @@ class _Runner:
         self,
         job_store: JobStore,
         folder: Path,
-        log: _ProgressLog,
+        log: ProgressLog,
         text_log: TextIO,
         progress: Progress | None,
     ) -> None:
@@ -236,8 +179,8 @@ class _Runner:
             found = self.job_store.query(uuids, properties=["uuid", "index"])
             if missing := set(part) - {f"{doc['uuid']}:{doc['index']}" for doc in found}:
                 raise StoreError(
-                    f"this store does not hold {len(missing)} jobs that the run in {self.folder} has "
-                    "finished: give the store it was started with, or another output folder"
+                    f"this store does not hold {len(missing)} jobs that the run in {self.folder} "
+                    "has finished: give the store it was started with, or another output folder"
                 )
 
     def run(self, flow: Flow) -> None:
@@ -300,7 +243,7 @@ class _Runner:
             blob: Any = doc
             for step in path:
                 blob = blob[step]
-            data = self.store.additional_stores[blob["store"]]
+            data = self.store.additional_stores[blob["store"]]  # type: ignore[has-type]
             if data.query_one({"blob_uuid": blob["blob_uuid"]}, ["blob_uuid"]) is None:
                 return False
         return True
@@ -328,9 +271,7 @@ class _Runner:
             self.text_log.write(traceback.format_exc())
             error = " ".join(f"{type(exc).__name__}: {exc}".split())
             self.log.add(key, "failed", error=error)
-            self.summary.failed.append(
-                FailedJob(job.name, job.uuid, job.index, error, str(job_folder))
-            )
+            self.summary.failed[f"{job.name} ({key})"] = error
             return None
         self.log.add(key, "finished")
         self.summary.n_run += 1
@@ -365,76 +306,3 @@ def _in_order(flow: Flow) -> Iterator[tuple[Job, list[str]]]:
                 parent for parent in graph.predecessors(node) if "job" in graph.nodes[parent]
             ]
             yield graph.nodes[node]["job"], parents
-
-
-def _kept_flow(flow: Flow | Job | list[Job], folder: Path, settings: Any) -> Flow:
-    """Return the flow that the folder holds, after putting this one there if there is none."""
-    path = folder / FLOW_FILE
-    if not path.exists():
-        others = sorted(each.name for each in folder.iterdir() if each.name not in _OURS)
-        if others or (folder / LOG_FILE).exists():
-            raise OutputFolderError(
-                f"output folder {folder} is in use for something else (it holds "
-                f"{others[0] if others else LOG_FILE}): give another one"
-            )
-        content = {"settings": settings, "flow": get_flow(flow).as_dict()}
-        new = folder / f"{FLOW_FILE}.new"
-        with new.open("w") as stream:
-            json.dump(content, stream, cls=MontyEncoder)
-            stream.flush()
-            os.fsync(stream.fileno())
-        new.replace(path)
-    try:
-        content = json.loads(path.read_text())
-        kept, before = MontyDecoder().process_decoded(content["flow"]), content["settings"]
-    except (ValueError, KeyError, TypeError, ImportError, AttributeError) as exc:
-        raise OutputFolderError(
-            f"{path} cannot be read ({exc}): it is damaged or of another version; give another "
-            "output folder"
-        ) from exc
-    if before != settings:
-        raise OutputFolderError(_difference(folder, before or {}, settings or {}))
-    return kept
-
-
-def _difference(folder: Path, before: dict, now: dict) -> str:
-    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    started = ", ".join(f"{name}={before.get(name)!r}" for name in names)
-    given = ", ".join(f"{name}={now.get(name)!r}" for name in names)
-    return (
-        f"output folder {folder} holds a run that was started with {started}, not {given}: give "
-        "the same to go on with it, or another output folder"
-    )
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    with (folder / LOCK_FILE).open("w") as stream:
-        try:
-            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            raise OutputFolderError(
-                f"output folder {folder} is in use by another process: wait until it ends, or "
-                "give another one"
-            ) from exc
-        yield
-
-
-@contextlib.contextmanager
-def _logging_to(stream: TextIO) -> Iterator[None]:
-    """Send the log of jobflow and of this package to the stream alone."""
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    loggers = [logging.getLogger(name) for name in ("jobflow", __package__)]
-    before = [(each.level, each.propagate) for each in loggers]
-    for each in loggers:
-        each.addHandler(handler)
-        each.setLevel(logging.INFO)
-        each.propagate = False
-    try:
-        yield
-    finally:
-        for each, (level, propagate) in zip(loggers, before, strict=True):
-            each.removeHandler(handler)
-            each.setLevel(level)
-            each.propagate = propagate

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 
 import pytest
 from jobflow import JobStore
@@ -33,7 +34,9 @@ def stores(tmp_path):
 
 
 def build(stores):
-    return CandidateBuilder(stores.job_store, stores.candidates).build()
+    builder = CandidateBuilder(stores.job_store, stores.candidates)
+    builder.run_incrementally()
+    return builder.summary
 
 
 def memory_stores():
@@ -122,10 +125,11 @@ def test_each_arrival_is_built_alone(stores):
     n_jobs = 0
     for each in campaign_jobs():
         run_jobs([each], stores.job_store)
-        n_jobs += builder.build().n_jobs
+        builder.run_incrementally()
+        n_jobs += builder.summary.n_jobs
     once = memory_stores()
     run_jobs(campaign_jobs(), once[0])
-    CandidateBuilder(*once).build()
+    CandidateBuilder(*once).run_incrementally()
     assert contents(stores.candidates.store) == contents(once[1].store)
     # a sample that arrives before its candidates waits for them and is read at the next build
     assert n_jobs == 4 * 3 + 1 + 3
@@ -145,7 +149,7 @@ def test_order_of_arrival_does_not_matter():
         job_store, candidates = memory_stores()
         for name in order:
             run_jobs([makers[name]()], job_store)
-            CandidateBuilder(job_store, candidates).build()
+            CandidateBuilder(job_store, candidates).run_incrementally()
         found.append(contents(candidates.store))
         assert status_of(candidates, first) == ("relaxed", None, None)
     assert len(found) == 24
@@ -207,9 +211,9 @@ def test_the_later_of_two_jobs_counts_whichever_is_built_first():
         if late_first:
             held = job_store.query_one({"uuid": jobs[1].uuid})
             job_store.remove_docs({"uuid": jobs[1].uuid})
-            CandidateBuilder(job_store, candidates).build()
+            CandidateBuilder(job_store, candidates).run_incrementally()
             job_store.docs_store.update(held, key=["uuid", "index"])
-        CandidateBuilder(job_store, candidates).build()
+        CandidateBuilder(job_store, candidates).run_incrementally()
         found.append(contents(candidates.store))
         first = candidates.get(ids(prov, 0, 1)[0])
         assert first.formation_energy_per_atom == pytest.approx(energy_of(0) + 2)
@@ -286,8 +290,8 @@ def test_the_same_documents_in_any_store(tmp_path, mongo_uri):
         job_store.connect()
         candidates.connect()
         run_jobs(campaign_jobs(n=20), job_store)
-        CandidateBuilder(job_store, candidates).build()
-        CandidateBuilder(job_store, candidates).build()
+        CandidateBuilder(job_store, candidates).run_incrementally()
+        CandidateBuilder(job_store, candidates).run_incrementally()
         found.append(contents(candidates.store))
     assert len(found[0]) == 20
     assert all(each == found[0] for each in found)
@@ -299,7 +303,11 @@ def test_runs_as_a_maggma_builder(stores, tmp_path):
     again = MontyDecoder().process_decoded(builder.as_dict())
     assert isinstance(again, CandidateBuilder)
     assert isinstance(again.candidates.store, EmbeddedStore)
-    again.run()
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    again.run(log_level=logging.WARNING)
+    root.setLevel(level)
+    root.handlers[:] = handlers
     stores.candidates.connect()
     assert stores.candidates.count() == 20
 

@@ -75,20 +75,20 @@ class CandidateBuilder(Builder):
         # each item is merged into what the items before it wrote
         super().__init__(sources=[job_store], targets=[candidates.store], chunk_size=1)
 
-    def build(self) -> BuildSummary:
+    def run_incrementally(self) -> int:
         """
-        Bring the candidates up to date.
+        Bring the candidates up to date, leaving the stores open; :attr:`summary` has the details.
 
         Returns
         -------
-        BuildSummary
-            What was done; calling it again when no job has ended since does nothing.
+        int
+            Number of candidates that changed; 0 when no job has ended since the last time.
         """
         self.connect()
         self.summary = BuildSummary()
         for item in self.get_items():
             self.update_targets([self.process_item(item)])
-        return self.summary
+        return self.summary.n_written + self.summary.n_removed
 
     def get_items(self) -> Iterator[Document]:
         """
