@@ -9,7 +9,8 @@ from crystens_flows.screening.selection import select
 
 
 def halite(a, *, metal="Na"):
-    return Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), [metal, "Cl"], [[0] * 3, [0.5] * 3])
+    lattice = Lattice([[0, a / 2, a / 2], [a / 2, 0, a / 2], [a / 2, a / 2, 0]])
+    return Structure(lattice, [metal, "Cl"], [[0] * 3, [0.5] * 3])
 
 
 METALS = ["Li", "Na", "K", "Rb", "Cs", "Ag", "Cu", "Tl"]

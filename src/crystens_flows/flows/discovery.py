@@ -20,6 +20,9 @@ from crystens_flows.jobs.sample import SampleMaker
 from crystens_flows.jobs.select import SelectMaker
 from crystens_flows.schemas import DiscoveryDocument, RelaxDocument, SelectedCandidate
 
+MAX_CHUNK_SIZE = 1000
+"""A chunk of so many 52-site candidates makes a document of 10 MB; MongoDB takes 16."""
+
 
 @dataclass
 class DiscoveryFlowMaker(Maker):
@@ -44,9 +47,9 @@ class DiscoveryFlowMaker(Maker):
     select_maker
         Maker of the job that selects candidates of all chunks.
     relax_maker
-        Maker that relaxes a candidate.
+        Maker that relaxes a candidate; its ``make`` takes `candidate_id`.
     chunk_size
-        Samples of a chunk; it does not change the candidates.
+        Samples of a chunk, at most 1000; it does not change the candidates.
     """
 
     name: str = "crystens discovery"
@@ -78,7 +81,7 @@ class DiscoveryFlowMaker(Maker):
         Raises
         ------
         InputError
-            If there is nothing to sample, or the chunk size is not positive.
+            If there is nothing to sample, or the chunk size is not 1 to 1000.
         """
         decoded: list[Job | Flow] = []
         jobs: list[Job | Flow] = []
@@ -113,7 +116,7 @@ class DiscoveryFlowMaker(Maker):
         Raises
         ------
         InputError
-            If there are no structures, or the chunk size is not positive.
+            If there are no structures, or the chunk size is not 1 to 1000.
         """
         provenance = provenance_of_structures(structures, campaign)
         decoded: list[Job | Flow] = [
@@ -125,8 +128,8 @@ class DiscoveryFlowMaker(Maker):
     def _chunks(self, n_samples: int) -> list[tuple[int, int]]:
         if n_samples < 1:
             raise InputError(f"{n_samples} samples asked for: give at least 1")
-        if self.chunk_size < 1:
-            raise InputError(f"chunk_size = {self.chunk_size}: give at least 1")
+        if not 1 <= self.chunk_size <= MAX_CHUNK_SIZE:
+            raise InputError(f"chunk_size = {self.chunk_size}: give 1 to {MAX_CHUNK_SIZE}")
         starts = range(0, n_samples, self.chunk_size)
         return [(start, min(self.chunk_size, n_samples - start)) for start in starts]
 

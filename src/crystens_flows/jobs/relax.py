@@ -82,9 +82,13 @@ class QuadrupleRelaxMaker(Maker):
         Returns
         -------
         QuadrupleRelaxMaker
-            With four copies of it.
+            With four copies of it, named "crystens relax 1" to "crystens relax 4" so that powerups
+            can tell them apart by name.
         """
-        return cls("crystens relax", *(deepcopy(relax_maker) for _ in range(4)))
+        copies = [deepcopy(relax_maker) for _ in range(4)]
+        for number, copy in enumerate(copies, start=1):
+            copy.name = f"crystens relax {number}"  # type: ignore[misc]
+        return cls("crystens relax", *copies)
 
     def make(
         self,

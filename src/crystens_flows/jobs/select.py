@@ -14,6 +14,9 @@ from crystens_flows.schemas import (
     SelectedCandidate,
 )
 
+MAX_SELECTED = 1000
+"""So many selected 52-site structures make a document of 10 MB; MongoDB takes 16."""
+
 
 @dataclass
 class SelectMaker(Maker):
@@ -27,7 +30,7 @@ class SelectMaker(Maker):
     n_pool
         How many of lowest formation energy form the pool; 35 in the paper.
     n_select
-        How many of the pool are relaxed; 6 in the paper.
+        How many of the pool are relaxed, at most 1000; 6 in the paper.
     """
 
     name: str = "crystens select"
@@ -62,6 +65,8 @@ class SelectMaker(Maker):
         """
         from crystens_flows.screening.selection import select
 
+        if self.n_select > MAX_SELECTED:
+            raise InputError(f"n_select = {self.n_select}: give at most {MAX_SELECTED}")
         missing = [
             i
             for i, chunk in enumerate(zip(candidates, records, strict=True))

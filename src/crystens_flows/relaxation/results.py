@@ -62,6 +62,7 @@ def summarise_relaxation(
         candidate_id=candidate_id,
         structure=last.structure if last else None,
         energy=last.energy if last else None,
+        stress=last.stress if last else None,
         dir_name=last.dir_name if last else None,
         energies=[done[0].initial_energy if done else None, *(s.energy for s in done), *missing],
         pressures=[*(step.pressure for step in done), *missing],

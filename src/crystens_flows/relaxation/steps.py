@@ -25,8 +25,8 @@ class RelaxStep:
         Energy of the first ionic step, eV a cell; None where it was not kept.
     energy
         Energy of the last ionic step, eV a cell.
-    pressure
-        External pressure after the last ionic step, kbar, positive = compressed.
+    stress
+        Stress tensor after the last ionic step, kbar, positive = compressed.
     converged
         Whether the ionic loop converged, for VASP the electronic one too.
     engine
@@ -38,10 +38,15 @@ class RelaxStep:
     structure: Structure | None
     initial_energy: float | None
     energy: float | None
-    pressure: float | None
+    stress: list[list[float]] | None
     converged: bool | None
     engine: str | None
     dir_name: str | None
+
+    @property
+    def pressure(self) -> float | None:
+        """External pressure, a third of the trace of the stress: kbar, positive = compressed."""
+        return None if self.stress is None else float(np.trace(self.stress)) / 3
 
     @property
     def diverged(self) -> str | None:
@@ -101,7 +106,7 @@ def _read_vasp(document: Any) -> RelaxStep:
         structure=_structure(_get(document, "structure")),
         initial_energy=None if corrected else _get(first_steps, 0, "e_fr_energy"),
         energy=_get(ionic_steps, -1, "e_fr_energy"),
-        pressure=_pressure(stress if stress is not None else _get(ionic_steps, -1, "stress")),
+        stress=_stress(stress if stress is not None else _get(ionic_steps, -1, "stress")),
         converged=_converged(document),
         engine=f"VASP {_get(document, 'calcs_reversed', 0, 'vasp_version') or ''}".strip(),
         dir_name=_get(document, "dir_name"),
@@ -114,19 +119,17 @@ def _read_ase(document: Any) -> RelaxStep:
         structure=_structure(_get(document, "structure")),
         initial_energy=_get(document, "output", "ionic_steps", 0, "energy"),
         energy=_get(document, "output", "energy"),
-        pressure=_pressure(_get(document, "output", "stress")),
+        stress=_stress(_get(document, "output", "stress")),
         converged=_converged(document),
         engine=name.removeprefix("MLFF.") if name else None,
         dir_name=_get(document, "dir_name"),
     )
 
 
-def _pressure(stress: Any) -> float | None:
-    """Return a third of the trace; all documents have stresses in kbar with VASP's sign."""
-    if stress is None:
-        return None
-    pressure = float(np.trace(np.asarray(stress, dtype=float))) / 3
-    return pressure if np.isfinite(pressure) else None
+def _stress(value: Any) -> list[list[float]] | None:
+    """Return the tensor as lists; all documents have it in kbar with VASP's sign."""
+    tensor = np.asarray(value, dtype=float)
+    return tensor.tolist() if tensor.shape == (3, 3) and np.isfinite(tensor).all() else None
 
 
 def _converged(document: Any) -> bool | None:

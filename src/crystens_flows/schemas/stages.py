@@ -120,6 +120,9 @@ class RelaxDocument(_Document):
     candidate_id: str | None = None
     structure: StructureField | None = Field(None, description="After the last step that finished.")
     energy: float | None = Field(None, description="Energy after that step, eV a cell.")
+    stress: list[list[float]] | None = Field(
+        None, description="Stress after that step, kbar, positive = compressed."
+    )
     dir_name: str | None = Field(None, description="Folder of that step.")
     energies: list[float | None] = Field(
         description="E0 to E4, eV a cell: before the first step, then after each of the four."
@@ -134,6 +137,11 @@ class RelaxDocument(_Document):
     reason: str | None = Field(None, description="Why fewer than four steps finished.")
     step_uuids: list[str] = Field(default_factory=list, description="Jobs of the steps.")
     versions: dict[str, str] = Versions
+
+    @property
+    def output(self) -> RelaxDocument:
+        """The document itself: flows of atomate2 read ``output.energy`` and ``output.stress``."""
+        return self
 
 
 class DiscoveryDocument(_Document):
