@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import contextlib
+import io
+from collections import Counter
+
+import pytest
+from jobflow import JobStore, OnMissing, run_locally
+from maggma.stores import MemoryStore, MontyStore
+from monty.json import jsanitize
+from pymatgen.core import Lattice, Structure
+
+from crystens_flows.errors import InputError
+from crystens_flows.flows import DiscoveryFlowMaker
+from crystens_flows.flows.discovery import relax_selected
+from crystens_flows.jobs import QuadrupleRelaxMaker, SampleMaker, SelectMaker
+from crystens_flows.schemas import SelectedCandidate
+
+
+def fcc(element, a):
+    lattice = Lattice([[0, a / 2, a / 2], [a / 2, 0, a / 2], [a / 2, a / 2, 0]])
+    return Structure(lattice, [element], [[0, 0, 0]])
+
+
+METALS = [fcc("Al", 3.9), fcc("Cu", 3.5), fcc("Na", 4.8), fcc("Ni", 3.6), fcc("Al", 4.0)]
+
+
+@pytest.fixture
+def store():
+    return JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+
+
+def run(flow, store, folder):
+    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
+        run_locally(flow, store=store, log=False, create_folders=True)
+    return store
+
+
+def documents(store, stage):
+    """Return the documents of a stage as they are stored."""
+    return [doc["output"] for doc in store.query({"output.stage": stage}, load=False)]
+
+
+def emt(steps=3):
+    """An ASE calculator for a few metals; for other elements it raises."""
+    from atomate2.ase.jobs import EmtRelaxMaker
+
+    return QuadrupleRelaxMaker.from_relax_maker(EmtRelaxMaker(steps=steps))
+
+
+def without_relaxing(chunk_size):
+    return DiscoveryFlowMaker(
+        select_maker=SelectMaker(n_pool=10, n_select=0), chunk_size=chunk_size
+    )
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "chunk_size", "chunks"),
+    [(20, 10, [(0, 10), (10, 10)]), (25, 10, [(0, 10), (10, 10), (20, 5)]), (3, 64, [(0, 3)])],
+)
+def test_chunks(n_samples, chunk_size, chunks):
+    flow = DiscoveryFlowMaker(chunk_size=chunk_size).make(n_samples, seed=7, campaign="c")
+    names = Counter(job.name for job, _ in flow.iterflow())
+    assert names == {
+        "crystens sample": len(chunks),
+        "crystens decode": len(chunks),
+        "crystens cgcnn": len(chunks),
+        "crystens select": 1,
+        "crystens relax selected": 1,
+    }
+    samples = [job for job in flow.jobs if job.name == "crystens sample"]
+    found = [(job.function_kwargs["start"], job.function_args[0]) for job in samples]
+    assert found == chunks
+    assert all(job.function_kwargs["seed"] == 7 for job in samples)
+    assert all(job.metadata == {"campaign": "c"} for job, _ in flow.iterflow())
+
+
+def test_what_cannot_be_made():
+    with pytest.raises(InputError, match="0 samples"):
+        DiscoveryFlowMaker().make(0)
+    with pytest.raises(InputError, match="chunk_size = 0"):
+        DiscoveryFlowMaker(chunk_size=0).make(1)
+    with pytest.raises(InputError, match="chunk_size = 5000: give 1 to 1000"):
+        DiscoveryFlowMaker(chunk_size=5000).make(1)
+
+
+def test_the_chunk_size_changes_nothing(tmp_path):
+    """The default generator, decoded, screened and selected, in chunks of 10 and of 64."""
+    found = []
+    for chunk_size in (10, 64):
+        store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+        run(without_relaxing(chunk_size).make(24, seed=5), store, tmp_path)
+        decoded = [c for doc in documents(store, "decode") for c in doc["candidates"]]
+        screened = [r for doc in documents(store, "screen") for r in doc["records"]]
+        (selected,) = documents(store, "select")
+        found.append(
+            (
+                sorted(decoded, key=lambda c: c["index"]),
+                sorted(screened, key=lambda r: r["candidate_id"]),
+                selected["records"],
+            )
+        )
+    assert found[0] == found[1]
+    assert len(found[0][0]) == 24
+    assert len(found[0][2]) > 10
+
+
+def test_a_candidate_that_fails_does_not_stop_the_others(store, tmp_path):
+    maker = DiscoveryFlowMaker(relax_maker=emt(), chunk_size=2)  # EMT has no sodium
+    flow = maker.make_from_structures(METALS, campaign="own")
+    run(flow, store, tmp_path)
+    document = flow.output.resolve(store)
+    (selection,) = documents(store, "select")
+    ids = [record["candidate_id"] for record in selection["records"]]
+    assert (document.campaign, document.n_selected, document.n_relaxed) == ("own", 4, 3)
+    assert document.failed == {ids[2]: "step 1 of 4 failed"}
+    assert set(document.relaxed) == {ids[0], ids[1], ids[3]}
+    relaxed = {doc["candidate_id"]: doc for doc in documents(store, "relax")}
+    energies = [relaxed[i]["energy"] / relaxed[i]["n_sites"] for i in document.relaxed]
+    assert energies == sorted(energies)
+    assert selection["records"][4]["duplicate_of"] == ids[0]
+    metadata = [doc["metadata"] for doc in store.query({"name": {"$regex": "relax"}})]
+    assert metadata
+    assert all(each == {"campaign": "own"} for each in metadata)
+
+
+def test_a_chunk_that_fails_does_not_stop_the_others(store, tmp_path):
+    flow = without_relaxing(4).make(12, seed=5)
+    samples = [job for job in flow.jobs if job.name == "crystens sample"]
+    samples[1].maker.generator = str(tmp_path / "no-checkpoint")
+    run(flow, store, tmp_path)
+    (selection,) = documents(store, "select")
+    assert selection["missing_chunks"] == [1]
+    indices = [c["index"] for doc in documents(store, "decode") for c in doc["candidates"]]
+    assert indices == [0, 1, 2, 3, 8, 9, 10, 11]
+    document = flow.output.resolve(store)
+    assert (document.n_selected, document.n_relaxed, document.failed) == (0, 0, {})
+
+
+def test_nothing_is_made_up_when_all_chunks_fail(store, tmp_path):
+    flow = DiscoveryFlowMaker(sample_maker=SampleMaker(generator="nowhere"), chunk_size=2).make(4)
+    run(flow, store, tmp_path)
+    assert store.count() == 0
+
+
+def test_no_job_waits_for_one_that_failed():
+    """A manager never starts a job whose parent failed, unless missing references are allowed."""
+    flow = DiscoveryFlowMaker(chunk_size=2).make(4)
+    for job, parents in flow.iterflow():
+        allowed = job.config.on_missing_references == OnMissing.NONE
+        assert allowed == bool(parents) or job.name == "crystens relax selected"
+
+
+def test_powerups_reach_the_relaxations():
+    from atomate2.vasp.jobs.core import RelaxMaker
+    from atomate2.vasp.powerups import update_user_incar_settings
+
+    maker = DiscoveryFlowMaker(relax_maker=QuadrupleRelaxMaker.from_relax_maker(RelaxMaker()))
+    flow = update_user_incar_settings(maker.make(4), {"ENCUT": 400})
+    flow = update_user_incar_settings(flow, {"NSW": 7}, name_filter="crystens relax 2")
+    (job,) = [job for job, _ in flow.iterflow() if job.name == "crystens relax selected"]
+    candidate = SelectedCandidate(
+        candidate_id="c-1", structure=METALS[0], formation_energy_per_atom=-1.0
+    )
+    relax_maker, _, campaign = job.function_args
+    replacement = relax_selected.original(relax_maker, [candidate], campaign).replace
+    jobs = {job.name: job for job, _ in replacement.iterflow()}
+    for number in (1, 2, 3, 4):
+        settings = jobs[f"crystens relax {number}"].maker.input_set_generator.user_incar_settings
+        assert settings == ({"ENCUT": 400, "NSW": 7} if number == 2 else {"ENCUT": 400})
+
+
+def test_runs_from_files_and_after_serialisation(tmp_path):
+    """The flow, written down and read again as a workflow manager does, on stores in files."""
+    from jobflow import Flow
+
+    store = JobStore(
+        MontyStore("jobs", database_path=str(tmp_path)),
+        additional_stores={"data": MontyStore("data", database_path=str(tmp_path))},
+    )
+    maker = DiscoveryFlowMaker(relax_maker=emt(), chunk_size=2)
+    flow = maker.make_from_structures(METALS[:2])
+    again = Flow.from_dict(jsanitize(flow.as_dict(), strict=True, enum_values=True))
+    run(again, store, tmp_path)
+    document = again.output.resolve(store)
+    assert (document.n_selected, document.n_relaxed) == (2, 2)
