@@ -160,7 +160,7 @@ def test_progress(tmp_path):
     done = [each[0] for each in seen]
     assert done == sorted(done)
     assert seen[0] == (0, 5, "array")
-    assert seen[-1][0] == seen[-1][1]
+    assert seen[-1][0] == seen[-1][1] == len(lines(tmp_path / "notes")) + 2
     assert seen[-1][2] == ""
 
 

@@ -19,7 +19,6 @@ from jobflow import Flow, Job, JobStore, OnMissing, Response
 from jobflow.core.store import JobStore as _JobStore
 from jobflow.utils.find import find_key
 from monty.json import MontyDecoder, MontyEncoder
-from monty.os import cd
 
 from crystens_flows.errors import OutputFolderError, StoreError
 from crystens_flows.run_folder import (
@@ -201,6 +200,7 @@ class _Runner:
                 self.summary.n_skipped += 1
             else:
                 self._run_job(job)
+                continue
             self.n_done += 1
 
     def report(self, name: str) -> None:
@@ -210,6 +210,7 @@ class _Runner:
 
     def _run_job(self, job: Job) -> None:
         response = self._earlier(job) or self._execute(job)
+        self.n_done += 1
         if response is None:
             self.errored.add(job.uuid)
             return
@@ -258,7 +259,7 @@ class _Runner:
         self.store.hold(job)
         output = (contextlib.redirect_stdout, contextlib.redirect_stderr)
         try:
-            with cd(job_folder), output[0](self.text_log), output[1](self.text_log):
+            with contextlib.chdir(job_folder), output[0](self.text_log), output[1](self.text_log):
                 # a copy, so that the inputs it resolves do not stay in memory with the flow
                 response = deepcopy(job).run(store=self.store, job_dir=job_folder)
             if response.stored_data is not None:

@@ -37,14 +37,14 @@ class BuildSummary:
     ----------
     n_jobs
         Jobs whose outputs were read.
-    n_written
-        Candidates written.
+    n_changed
+        Candidates that are new or have changed.
     n_removed
         Candidates removed: jobs run again do not make them any more.
     """
 
     n_jobs: int = 0
-    n_written: int = 0
+    n_changed: int = 0
     n_removed: int = 0
 
 
@@ -72,6 +72,7 @@ class CandidateBuilder(Builder):
         self._complete: set[str] = set()
         self._orders: dict[str, Order] = {}
         self.summary = BuildSummary()
+        self._changed: set[str] = set()
         # each item is merged into what the items before it wrote
         super().__init__(sources=[job_store], targets=[candidates.store], chunk_size=1)
 
@@ -86,9 +87,10 @@ class CandidateBuilder(Builder):
         """
         self.connect()
         self.summary = BuildSummary()
+        self._changed = set()
         for item in self.get_items():
             self.update_targets([self.process_item(item)])
-        return self.summary.n_written + self.summary.n_removed
+        return self.summary.n_changed + self.summary.n_removed
 
     def get_items(self) -> Iterator[Document]:
         """
@@ -147,7 +149,8 @@ class CandidateBuilder(Builder):
             if item["remove"]:
                 self.candidates.store.remove_docs({"candidate_id": {"$in": item["remove"]}})
             self.summary.n_jobs += item["n_jobs"]
-            self.summary.n_written += len(item["write"])
+            self._changed.update(doc["candidate_id"] for doc in item["write"])
+            self.summary.n_changed = len(self._changed)
             self.summary.n_removed += len(item["remove"])
 
     def _jobs(self) -> dict[str, list[StageJob]]:
