@@ -158,7 +158,7 @@ def lock(folder: Path) -> Iterator[None]:
     with (folder / LOCK_FILE).open("w") as stream:
         try:
             fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
+        except (BlockingIOError, PermissionError) as exc:
             raise OutputFolderError(
                 f"output folder {folder} is in use by another process: wait until it ends, or "
                 "give another one"
