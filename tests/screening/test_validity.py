@@ -88,6 +88,8 @@ def test_smact_takes_structures_with_oxidation_states():
 
 def test_smact_cannot_say():
     assert smact_validity("Fe0.5O1.3") is None
+    assert smact_validity(Composition({})) is None
+    assert smact_validity("OgO") is None
     started = time.perf_counter()
     assert smact_validity("FeMnCoNiCrVWO10S2Se3Te") is None  # 67 s of combinations otherwise
     assert time.perf_counter() - started < 5

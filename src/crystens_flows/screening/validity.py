@@ -67,13 +67,13 @@ def smact_validity(structure_or_composition: Structure | Composition | str) -> b
     Returns
     -------
     bool or None
-        None where SMACT cannot say: fractional amounts, elements it does not know, or more than
+        None where SMACT cannot say: nothing or fractional amounts, elements it does not know, or more than
         100,000 combinations of oxidation states.
     """
     if isinstance(structure_or_composition, Structure):
         structure_or_composition = structure_or_composition.composition
     composition = Composition(structure_or_composition).element_composition
-    if any(amount != int(amount) for amount in composition.values()):
+    if not composition or any(amount != int(amount) for amount in composition.values()):
         return None
     return _smact_validity(composition.reduced_formula)
 
