@@ -67,8 +67,8 @@ def smact_validity(structure_or_composition: Structure | Composition | str) -> b
     Returns
     -------
     bool or None
-        None where SMACT cannot say: nothing or fractional amounts, elements it does not know, or more than
-        100,000 combinations of oxidation states.
+        None where SMACT cannot say: nothing at all, fractional amounts, elements it does not
+        know, or more than 100,000 combinations of oxidation states.
     """
     if isinstance(structure_or_composition, Structure):
         structure_or_composition = structure_or_composition.composition
