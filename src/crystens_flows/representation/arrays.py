@@ -185,21 +185,20 @@ def _space_groups(structures: list[Structure], given: Sequence[int] | None) -> n
 
 
 def _atomic_numbers(index: int, structure: Structure) -> list[int]:
-    numbers = []
-    for site in structure:
-        species = site.species
-        elements = species.elements
-        if len(elements) != 1 or abs(species.num_atoms - 1.0) > 1e-8:
+    species = [site.species for site in structure]
+    for occupants in species:
+        if len(occupants) != 1 or abs(occupants.num_atoms - 1.0) > 1e-8:
             raise InputError(
-                f"{_name(index, structure)} is disordered ({site.species_string} on a site): "
-                "order it first, or leave it out"
+                f"{_name(index, structure)} is disordered ({occupants.to_pretty_string()} on a "
+                "site): order it first, or leave it out"
             )
-        number = getattr(elements[0], "Z", 0)
-        if not 1 <= number <= 118:
-            raise InputError(
-                f"{_name(index, structure)} holds {elements[0]}, which is no element: replace it"
-            )
-        numbers.append(number)
+    numbers = [getattr(element, "Z", 0) for (element,) in species]
+    if not 1 <= min(numbers) <= max(numbers) <= 118:
+        wrong = next(z for z in numbers if not 1 <= z <= 118)
+        (element,) = species[numbers.index(wrong)]
+        raise InputError(
+            f"{_name(index, structure)} holds {element}, which is no element: replace it"
+        )
     return numbers
 
 
