@@ -21,7 +21,7 @@ from crystens_flows.report import render_report
 from crystens_flows.stores import open_stores
 
 ARGUMENTS = ["-n", "10", "--seed", "3", "--pool", "6", "--select", "2", "--chunk-size", "4"]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONWARNINGS": "ignore"}
 
 
 def command(folder, *arguments):
@@ -29,15 +29,19 @@ def command(folder, *arguments):
     return [str(crystens), "discover", "-o", str(folder), *ARGUMENTS, *arguments]
 
 
-def discover(folder, *arguments):
+def discover(folder, *arguments, threads=1):
     return subprocess.run(
-        command(folder, *arguments), env=ENVIRONMENT, capture_output=True, text=True, check=False
+        command(folder, *arguments),
+        env={**ENVIRONMENT, "OMP_NUM_THREADS": str(threads)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
-def candidates(folder):
-    """Return the candidates of a run, without what says when and by which job."""
-    stores = open_stores(folder / "store", create=False)
+def candidates(store):
+    """Return the candidates of a store, without what says when and by which job."""
+    stores = open_stores(store, create=False)
     documents = [d.model_dump(mode="json") for d in stores.candidates.documents()]
     stores.close()
     for document in documents:
@@ -96,7 +100,7 @@ def test_killed_and_started_again_it_goes_on(whole_run, tmp_path):
     folder = tmp_path / "killed"
     with subprocess.Popen(
         command(folder),
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -108,10 +112,7 @@ def test_killed_and_started_again_it_goes_on(whole_run, tmp_path):
             time.sleep(0.2)
         os.killpg(process.pid, signal.SIGKILL)
     before = finished_jobs(folder)
-    stamps = {
-        document["uuid"]: document["completed_at"]
-        for document in _documents(folder, ["uuid", "completed_at"])
-    }
+    stamps = completion_times(folder)
     assert any("relax 1" in name for name, *_ in before)
     assert not (folder / "summary.json").exists()
 
@@ -120,31 +121,61 @@ def test_killed_and_started_again_it_goes_on(whole_run, tmp_path):
     after = finished_jobs(folder)
     assert before.keys() < after.keys()
     assert set(after.values()) == {1}
-    again = {
-        document["uuid"]: document["completed_at"]
-        for document in _documents(folder, ["uuid", "completed_at"])
-    }
-    assert {uuid: again[uuid] for uuid in stamps} == stamps, "a finished job ran again"
+    again = completion_times(folder)
+    assert {job: again[job] for job in stamps} == stamps, "a finished job ran again"
     names = Counter(name for name, *_ in after)
     assert names == Counter(name for name, *_ in finished_jobs(whole_run[0]))
-    assert candidates(folder) == candidates(whole_run[0])
+    assert candidates(folder / "store") == candidates(whole_run[0] / "store")
 
 
-def _documents(folder, properties):
+def completion_times(folder):
     stores = open_stores(folder / "store", create=False)
-    documents = list(stores.job_store.query(properties=properties))
+    times = {
+        (document["uuid"], document["index"]): document["completed_at"]
+        for document in stores.job_store.query(properties=["uuid", "index", "completed_at"])
+    }
     stores.close()
-    return documents
+    return times
 
 
 def test_a_finished_run_started_again_does_nothing_twice(whole_run):
     folder, _ = whole_run
     jobs = finished_jobs(folder)
-    before = candidates(folder)
+    before = candidates(folder / "store")
     result = discover(folder)
     assert result.returncode == 0
     assert finished_jobs(folder) == jobs
-    assert candidates(folder) == before
+    assert candidates(folder / "store") == before
+
+
+def without_relaxation(documents):
+    """Split what single precision decides in the last digits, relaxed energies, from the rest."""
+    energies = [document.pop("energy_per_atom") for document in documents]
+    for document in documents:
+        document.pop("relaxed_structure")
+        document.pop("relaxation")
+    return documents, energies
+
+
+def test_chunk_size_and_worker_do_not_matter(whole_run, tmp_path):
+    """Other chunks, in another process with other threads, give the same candidates."""
+    folder = tmp_path / "other"
+    result = discover(folder, "--chunk-size", "64", threads=2)
+    assert result.returncode == 0, result.stderr
+    ours, energies = without_relaxation(candidates(whole_run[0] / "store"))
+    others, other_energies = without_relaxation(candidates(folder / "store"))
+    assert ours == others
+    assert [e is None for e in energies] == [e is None for e in other_energies]
+    differences = [abs(a - b) for a, b in zip(energies, other_energies, strict=True) if a]
+    assert len(differences) == 2
+    assert max(differences) < 1e-3
+
+
+def test_the_same_candidates_on_mongodb(whole_run, tmp_path, mongo_uri):
+    result = discover(tmp_path / "run", "--store", mongo_uri)
+    assert result.returncode == 0, result.stderr
+    assert candidates(mongo_uri) == candidates(whole_run[0] / "store")
+    assert not (tmp_path / "run" / "store").exists()
 
 
 def test_other_options_do_not_enter_the_same_folder(whole_run):

@@ -54,7 +54,7 @@ class DiscoverySummary(BaseModel):
         description="Rejected candidates by stage, then by reason."
     )
     failed_jobs: dict[str, str] = Field(
-        default_factory=dict, description="Error by job and its folder, where one failed."
+        default_factory=dict, description="Error by job, where one failed."
     )
     best: list[dict[str, Any]] = Field(
         description="Relaxed candidates, lowest formation energy first."
@@ -173,7 +173,7 @@ def run_discovery(
             stores.candidates,
             options.campaign,
             n_samples=options.n_samples,
-            failed_jobs={f"{job.name} ({job.folder})": job.error for job in outcome.failed},
+            failed_jobs=outcome.failed,
             folder=str(folder),
             store=stores.description,
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-import networkx as nx  # type: ignore[import-untyped]
+import networkx as nx
 from jobflow import Flow, Job, JobStore, OnMissing, Response
 from jobflow.core.store import JobStore as _JobStore
 from jobflow.utils.find import find_key

@@ -78,9 +78,10 @@ def build(
     from crystens_flows.stores import open_stores
 
     stores = open_stores(store)
+    builder = CandidateBuilder(stores.job_store, stores.candidates)
     while True:
         with progress_bar("building candidates"):
-            updated = CandidateBuilder(stores.job_store, stores.candidates).run_incrementally()
+            updated = builder.run_incrementally()
         say(f"updated {updated} candidates, {stores.candidates.count()} in all")
         if not watch:
             return

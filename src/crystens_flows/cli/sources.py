@@ -80,6 +80,6 @@ def dataset_file(source: str, folder: Path, seed: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     dataset.save(file)
     say(f"read {len(dataset)} structures, rejected {len(rejected)}: {file}")
-    for line in reasons(Counter(r.reason for r in rejected)):
+    for line in reasons(Counter(r.kind for r in rejected)):
         say(line)
     return file

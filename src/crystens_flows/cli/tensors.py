@@ -111,7 +111,7 @@ def encode(
     )
     writer.save_rows("rejected.csv", [{"entry": r.entry, "reason": r.reason} for r in rejected])
     say(f"encoded {done}, rejected {len(rejected)}: {output / TENSORS_FILE}")
-    for line in reasons(Counter(r.reason for r in rejected)):
+    for line in reasons(Counter(r.kind for r in rejected)):
         say(line)
 
 

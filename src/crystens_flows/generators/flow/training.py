@@ -32,6 +32,9 @@ from crystens_flows.generators.flow.specification import (
 SPACE_GROUP_DROPOUT = 0.15
 LATTICE_WEIGHT = 0.5
 EMA_DECAY = 0.999
+SAVE_SECONDS = 120.0
+"""How often the state of a training is written."""
+
 COOLDOWN = 0.4
 """Last share of the steps, in which the learning rate falls to zero."""
 
@@ -88,8 +91,6 @@ class Trainer(Generic[Model]):
         Peak learning rate of AdamW.
     weight_decay
         Weight decay of AdamW.
-    save_seconds
-        How often the state is written.
     """
 
     name: str
@@ -98,7 +99,6 @@ class Trainer(Generic[Model]):
     steps: int
     learning_rate: float
     weight_decay: float
-    save_seconds: float = 120.0
     step: int = 0
     seconds: float = 0.0
     average: Model = field(init=False)
@@ -147,7 +147,7 @@ class Trainer(Generic[Model]):
 
     def save(self, rng: np.random.Generator, force: bool = False) -> None:
         """Write the state, if enough time has passed since the last."""
-        if not force and time.monotonic() - self._saved < self.save_seconds:
+        if not force and time.monotonic() - self._saved < SAVE_SECONDS:
             return
         self._saved = time.monotonic()
         state = {
