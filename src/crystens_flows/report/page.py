@@ -109,7 +109,10 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
     body = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="scroll">{table}</div>'def _cell(value: Any) -> str:
+    return f'<div class="scroll">{table}</div>'
+
+
+def _cell(value: Any) -> str:
     if value is None:
         return "<td>&ndash;</td>"
     if isinstance(value, float):
