@@ -13,7 +13,6 @@ import pytest
 
 from crystens_flows.discovery import (
     DiscoveryOptions,
-    generalised,
     prepare_folder,
 )
 from crystens_flows.errors import OutputFolderError, StoreError
@@ -197,18 +196,6 @@ def test_a_damaged_options_file_is_named(tmp_path):
     (tmp_path / "options.yaml").write_text("a: b: c")
     with pytest.raises(OutputFolderError, match=r"options\.yaml cannot be read"):
         prepare_folder(tmp_path, DiscoveryOptions(n_samples=1))
-
-
-@pytest.mark.parametrize(
-    ("reason", "general"),
-    [
-        ("sites 0.312 A apart, at most 0.5 A", "sites # A apart, at most # A"),
-        ("duplicate of c-0123456789", "duplicate"),
-        (None, "unknown"),
-    ],
-)
-def test_reasons_are_counted_without_their_numbers(reason, general):
-    assert generalised(reason) == general
 
 
 def test_the_report_escapes_what_it_shows():

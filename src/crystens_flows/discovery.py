@@ -51,7 +51,7 @@ class DiscoverySummary(BaseModel):
     n_samples: int
     counts: dict[str, int] = Field(description="Candidates by status.")
     rejected: dict[str, dict[str, int]] = Field(
-        description="Rejected candidates by stage, then by reason."
+        description="Rejected candidates by stage, then by kind of reason."
     )
     failed_jobs: dict[str, str] = Field(
         default_factory=dict, description="Error by job, where one failed."
@@ -213,7 +213,7 @@ def summarise(
     Returns
     -------
     DiscoverySummary
-        The counts, with the reasons of the rejected in general words.
+        The counts, with the reasons of the rejected by kind.
     """
     counts: Counter[str] = Counter()
     rejected: dict[str, Counter[str]] = {}
@@ -223,7 +223,8 @@ def summarise(
         counts[document["status"]] += 1
         if document["status"] == CandidateStatus.REJECTED:
             stage = rejected.setdefault(document["rejected_by"], Counter())
-            stage[generalised(document["reason"])] += 1
+            # what stands before a colon is the same for all of one kind
+            stage[(document["reason"] or "unknown").split(":")[0]] += 1
     fields = ["formula", "n_sites", "formation_energy_per_atom", "energy_per_atom", "relaxation"]
     best = [
         {
@@ -248,19 +249,6 @@ def summarise(
         folder=folder,
         store=store,
     )
-
-
-def generalised(reason: str | None) -> str:
-    """Return a reason without the numbers and identifiers that differ between candidates."""
-    if reason is None:
-        return "unknown"
-    if reason.startswith("duplicate of "):
-        return "duplicate"
-    words = (
-        "#" if any(c.isdigit() for c in word) and not word.isalpha() else word
-        for word in reason.split()
-    )
-    return " ".join(words)
 
 
 def write_results(

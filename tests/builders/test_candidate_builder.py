@@ -98,7 +98,7 @@ def test_campaign(stores):
     assert failed.relaxed_structure == structure_of(ranked[2])
     duplicate = documents[ranked[3]]
     assert (duplicate.status, duplicate.rejected_by) == ("rejected", "select")
-    assert duplicate.reason == f"duplicate of {documents[ranked[0]].candidate_id}"
+    assert duplicate.reason == f"duplicate: of {documents[ranked[0]].candidate_id}"
     assert documents[ranked[4]].status == "screened"
 
 

@@ -59,7 +59,7 @@ def test_a_candidate_that_fails_leaves_no_job_waiting(store, mongo_uri, tmp_path
     assert fizzled == {f"crystens relax {k}": 1 for k in (1, 2, 3, 4)}  # EMT has no sodium
     document = flow.output.resolve(store)
     assert (document.n_selected, document.n_relaxed) == (3, 2)
-    assert list(document.failed.values()) == ["step 1 of 4 failed"]
+    assert list(document.failed.values()) == ["relaxation failed: step 1 of 4"]
 
 
 def test_a_chunk_that_fails_leaves_no_job_waiting(store, mongo_uri, tmp_path):

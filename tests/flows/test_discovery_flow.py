@@ -113,7 +113,7 @@ def test_a_candidate_that_fails_does_not_stop_the_others(store, tmp_path):
     (selection,) = documents(store, "select")
     ids = [record["candidate_id"] for record in selection["records"]]
     assert (document.campaign, document.n_selected, document.n_relaxed) == ("own", 4, 3)
-    assert document.failed == {ids[2]: "step 1 of 4 failed"}
+    assert document.failed == {ids[2]: "relaxation failed: step 1 of 4"}
     assert set(document.relaxed) == {ids[0], ids[1], ids[3]}
     relaxed = {doc["candidate_id"]: doc for doc in documents(store, "relax")}
     energies = [relaxed[i]["energy"] / relaxed[i]["n_sites"] for i in document.relaxed]

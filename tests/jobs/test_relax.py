@@ -72,7 +72,7 @@ def test_a_step_that_fails_is_named(emt, tmp_path):
     flow = emt.make(fcc("Na", 4.0), candidate_id="c-2")  # EMT has no sodium
     store = run(flow, tmp_path)
     document = flow.output.resolve(store)
-    assert document.reason == "step 1 of 4 failed"
+    assert document.reason == "relaxation failed: step 1 of 4"
     assert (document.completed_steps, document.structure) == (0, None)
     assert store.count({"name": {"$in": NAMES}}) == 0
 
@@ -86,7 +86,7 @@ def test_a_later_step_that_fails_leaves_the_earlier_ones(emt, tmp_path):
     )
     flow = broken.make(fcc())
     document = flow.output.resolve(run(flow, tmp_path))
-    assert document.reason == "step 3 of 4 failed"
+    assert document.reason == "relaxation failed: step 3 of 4"
     assert document.completed_steps == 2
     assert document.energies[:3] == sorted(document.energies[:3], reverse=True)
     assert document.energies[3:] == [None, None]

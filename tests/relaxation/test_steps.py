@@ -133,10 +133,10 @@ def test_four_steps(compressed):
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda _: None, "step 3 of 4 failed"),
+        (lambda _: None, "relaxation failed: step 3 of 4"),
         (
             lambda document: vasp_document(document.structure, [-1.0, np.inf]),
-            "step 3 of 4 diverged",
+            "relaxation diverged: step 3 of 4",
         ),
     ],
 )
@@ -154,6 +154,6 @@ def test_nothing_at_all():
     summary = summarise_relaxation([None] * 4)
     assert summary.energies == [None] * 5
     assert (summary.structure, summary.energy, summary.completed_steps) == (None, None, 0)
-    assert summary.reason == "step 1 of 4 failed"
+    assert summary.reason == "relaxation failed: step 1 of 4"
     with pytest.raises(InputError, match="3 relaxations given"):
         summarise_relaxation([None] * 3)

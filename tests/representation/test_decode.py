@@ -160,7 +160,7 @@ def test_a_bad_sample_has_a_reason_and_stops_no_other(all_crystals):
     assert [d.structure is not None for d in decoded] == [True] + [False] * 5 + [True]
     for result, words in zip(
         decoded[1:-1],
-        ["NaN", "NaN", "no sites", "no volume", "atomic number -18.6 of site 2"],
+        ["NaN", "NaN", "no sites", "no volume", "atomic number of no element: -18.6 at site 2"],
         strict=True,
     ):
         assert words in result.reason

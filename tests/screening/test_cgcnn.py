@@ -84,7 +84,7 @@ def test_what_cannot_be_predicted_has_a_reason(crystals):
     overlapping = Structure(Lattice.cubic(4.0), ["Na", "O"], [[0, 0, 0], [0, 0, 0.01]])
     good = crystals[0]
     found = cgcnn.predict_formation_energies([isolated, good, heavy, overlapping])
-    assert "no neighbour" in found[0].reason
+    assert "without a neighbour" in found[0].reason
     assert "Lr" in found[2].reason
     assert "apart" in found[3].reason
     assert [p.formation_energy_per_atom is None for p in found] == [True, False, True, True]

@@ -332,5 +332,5 @@ def _status(doc: Document) -> tuple[CandidateStatus, str | None, str | None]:
         if not doc["screens"][name]["passed"]:
             return CandidateStatus.REJECTED, name, doc["screens"][name]["reason"]
     if selection is not None and selection["decision"] == "duplicate":
-        return CandidateStatus.REJECTED, "select", f"duplicate of {selection['duplicate_of']}"
+        return CandidateStatus.REJECTED, "select", f"duplicate: of {selection['duplicate_of']}"
     return (CandidateStatus.SCREENED if doc["screens"] else CandidateStatus.DECODED), None, None

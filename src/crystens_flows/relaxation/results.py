@@ -49,11 +49,11 @@ def summarise_relaxation(
     reason = None
     for number, document in enumerate(documents, start=1):
         if document is None:
-            reason = f"step {number} of {N_STEPS} failed"
+            reason = f"relaxation failed: step {number} of {N_STEPS}"
             break
         step = read_step(document)
         if step.diverged:
-            reason = f"step {number} of {N_STEPS} diverged: {step.diverged}"
+            reason = f"relaxation diverged: step {number} of {N_STEPS}, {step.diverged}"
             break
         done.append(step)
     missing = [None] * (N_STEPS - len(done))

@@ -164,13 +164,13 @@ def _reason(lattice: np.ndarray, numbers: np.ndarray, foreign: np.ndarray) -> st
     if foreign.any():
         site = int(np.argmax(foreign))
         return (
-            f"atomic number {numbers[site]:.1f} of site {site} is no element's (1 to "
-            f"{LARGEST_NUMBER})"
+            f"atomic number of no element: {numbers[site]:.1f} at site {site}, not 1 to "
+            f"{LARGEST_NUMBER}"
         )
     a, b, c, alpha, beta, gamma = lattice
     return (
-        f"a, b, c = {a:.2f}, {b:.2f}, {c:.2f} A with alpha, beta, gamma = {alpha:.1f}, "
-        f"{beta:.1f}, {gamma:.1f} enclose no volume"
+        f"lattice encloses no volume: a, b, c = {a:.2f}, {b:.2f}, {c:.2f} A, alpha, beta, gamma = "
+        f"{alpha:.1f}, {beta:.1f}, {gamma:.1f}"
     )
 
 

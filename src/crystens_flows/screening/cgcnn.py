@@ -88,7 +88,7 @@ def predict_formation_energies(structures: Sequence[Structure]) -> list[CGCNNPre
         graphs = [_graph(structures[i]) for i in batch]
         for i, (_, neighbors, _) in zip(batch, graphs, strict=True):
             if (alone := (neighbors < 0).all(axis=1)).any():
-                reason = f"site {int(alone.argmax())} has no neighbour within {RADIUS:g} A"
+                reason = f"site without a neighbour within {RADIUS:g} A: site {int(alone.argmax())}"
                 predictions[i] = CGCNNPrediction(None, reason)
         kept = [
             (i, graph)
@@ -124,7 +124,7 @@ def _unfit(structure: Structure) -> str | None:
     if reason := structural_validity(structure):
         return reason
     unknown = sorted(str(el) for el in structure.composition.elements if el.Z not in _features())
-    return f"CGCNN has no features of {', '.join(unknown)}" if unknown else None
+    return f"element unknown to CGCNN: {', '.join(unknown)}" if unknown else None
 
 
 def _batches(indices: list[int], structures: Sequence[Structure]) -> Iterator[list[int]]:

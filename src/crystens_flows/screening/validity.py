@@ -45,10 +45,10 @@ def structural_validity(structure: Structure) -> str | None:
     if not (np.isfinite(matrix).all() and np.isfinite(frac_coords).all()):
         return "lattice or coordinates are not finite"
     if structure.volume <= MIN_VOLUME:
-        return f"cell volume of {structure.volume:.3g} A^3, at most {MIN_VOLUME} A^3"
+        return f"cell has collapsed: {structure.volume:.3g} A^3, at most {MIN_VOLUME} A^3"
     distances = structure.get_neighbor_list(MIN_DISTANCE, exclude_self=True)[3]
     if len(distances):
-        return f"sites {distances.min():.3f} A apart, at most {MIN_DISTANCE} A"
+        return f"sites too close: {distances.min():.3f} A apart, at most {MIN_DISTANCE} A"
     return None
 
 
