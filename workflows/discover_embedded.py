@@ -23,4 +23,5 @@ run(flow, stores.job_store, options.output / "run")
 
 # Candidates are made from the outputs of the jobs, wherever those ran.
 CandidateBuilder(stores.job_store, stores.candidates).run_incrementally()
-print(stores.candidates.to_dataframe(sort="formation_energy_per_atom", limit=10))
+columns = ["formula", "status", "formation_energy_per_atom", "energy_per_atom"]
+print(stores.candidates.to_dataframe(properties=columns, sort=columns[2], limit=10))

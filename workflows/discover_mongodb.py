@@ -26,4 +26,5 @@ run_locally(flow, store=stores.job_store, create_folders=True, root_dir=options.
 
 # The builder runs where the database is; run it again (or `crystens build --watch`) as jobs finish.
 CandidateBuilder(stores.job_store, stores.candidates).run_incrementally()
-print(stores.candidates.to_dataframe(sort="formation_energy_per_atom", limit=10))
+columns = ["formula", "status", "formation_energy_per_atom", "energy_per_atom"]
+print(stores.candidates.to_dataframe(properties=columns, sort=columns[2], limit=10))

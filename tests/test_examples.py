@@ -1,0 +1,54 @@
+"""The examples in README.md and the scripts in workflows/ run as they stand."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+def run(code_or_script, *arguments, folder):
+    result = subprocess.run(
+        [sys.executable, *code_or_script, *arguments],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_there_are_three_examples():
+    assert len(BLOCKS) == 3
+
+
+def test_sampling_example(tmp_path):
+    printed = run(["-c", BLOCKS[0]], folder=tmp_path)
+    assert printed.count("Full Formula") == 10
+
+
+def test_round_trip_example(tmp_path):
+    assert run(["-c", BLOCKS[1]], folder=tmp_path).strip() == "Na4 Cl4"
+
+
+def test_flow_example(tmp_path):
+    """The flow of the README, with fewer samples."""
+    assert "n_samples=40" in BLOCKS[2]
+    printed = run(["-c", BLOCKS[2].replace("n_samples=40", "n_samples=2")], folder=tmp_path)
+    assert "relaxed" in printed
+
+
+@pytest.mark.parametrize("script", ["discover_embedded.py", "discover_mongodb.py"])
+def test_workflow_scripts(script, tmp_path, request):
+    store = ["--store", request.getfixturevalue("mongo_uri")] if "mongodb" in script else []
+    path = str(ROOT / "workflows" / script)
+    printed = run([path], "-n", "2", "-o", "out", *store, folder=tmp_path)
+    assert "relaxed" in printed
+    assert (tmp_path / "out").is_dir()
