@@ -3,10 +3,9 @@
 import argparse
 from pathlib import Path
 
-from crystens_flows.local import run
-
 from crystens_flows.builders import CandidateBuilder
 from crystens_flows.flows import DiscoveryFlowMaker
+from crystens_flows.local import run
 from crystens_flows.stores import open_stores
 
 parser = argparse.ArgumentParser(description=__doc__)
