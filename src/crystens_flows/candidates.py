@@ -317,7 +317,7 @@ def export(
     candidates
         The candidates.
     folder
-        Where to write; made where it does not exist.
+        Where to write; made where it does not exist and there is something to write.
     format
         ``"cif"`` (``<candidate_id>.cif``), ``"poscar"`` (``.vasp``) or ``"json"`` (pymatgen's).
 
@@ -338,12 +338,12 @@ def export(
     folder = Path(folder)
     written, without = [], []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for candidate in candidates:
             structure = candidate.relaxed_structure or candidate.structure
             if structure is None:
                 without.append(candidate.candidate_id)
                 continue
+            folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"{candidate.candidate_id}{_SUFFIXES[format]}"
             path.write_text(structure.to(fmt=format))
             written.append(path)

@@ -1,0 +1,138 @@
+"""crystens build and crystens candidates query, show, export, on a store that jobs filled."""
+
+import csv
+import json
+
+import pytest
+from pymatgen.core import Structure
+
+from crystens_flows.stores import open_stores
+from stage_jobs import campaign_jobs, run_jobs
+
+
+@pytest.fixture
+def store(crystens, tmp_path):
+    """Return a store with forty candidates in the folder where discover writes by default."""
+    folder = tmp_path / "crystens-out" / "store"
+    stores = open_stores(folder)
+    run_jobs(campaign_jobs(), stores.job_store)
+    stores.close()
+    assert crystens("build").code == 0
+    return folder
+
+
+def records(result):
+    assert result.code == 0, result.err
+    return json.loads(result.out)
+
+
+def test_build_says_how_many(crystens, store):
+    result = crystens("build", "--store", store)
+    assert result.code == 0
+    assert "updated 0 candidates, 40 in all" in result.err
+
+
+def test_query_sorts_and_limits(crystens, store):
+    found = records(
+        crystens(
+            *("candidates", "query", "--sort", "formation_energy_per_atom", "--limit", "5"),
+            *("--format", "json"),
+        )
+    )
+    energies = [record["formation_energy_per_atom"] for record in found]
+    assert len(energies) == 5
+    assert energies == sorted(energies)
+    everything = records(crystens("candidates", "query", "--limit", "100", "--format", "json"))
+    known = [r["formation_energy_per_atom"] for r in everything]
+    assert energies == sorted(e for e in known if e is not None)[:5]
+
+
+def test_filters_narrow_the_query(crystens, store):
+    query = ("candidates", "query", "--limit", "100", "--format", "json")
+    everything = records(crystens(*query))
+    assert len(everything) == 40
+    salts = records(crystens(*query, "--formula", "Na2Cl2"))
+    assert salts
+    assert {r["formula"] for r in salts} == {"NaCl"}
+    assert salts == [r for r in everything if r["formula"] == "NaCl"]
+    assert records(crystens(*query, "--chemsys", "Cl-Na")) == salts
+    oxides = records(crystens(*query, "--elements", "O,Mg"))
+    assert {r["formula"] for r in oxides} == {"MgO"}
+    relaxed = records(crystens(*query, "--status", "relaxed"))
+    assert relaxed == [r for r in everything if r["status"] == "relaxed"]
+    low = records(crystens(*query, "--max-formation-energy", "-0.5"))
+    assert low
+    assert all(r["formation_energy_per_atom"] <= -0.5 for r in low)
+    page = records(crystens(*query[:2], "--skip", "10", "--limit", "5", "--format", "json"))
+    assert page == everything[10:15]
+
+
+def test_query_as_csv_and_table(crystens, store):
+    rows = list(csv.DictReader(crystens("candidates", "query", "--format", "csv").out.splitlines()))
+    assert len(rows) == 20
+    table = crystens("candidates", "query").out.splitlines()
+    assert table[0].split()[0] == "candidate_id"
+    assert [line.split()[0] for line in table[1:]] == [row["candidate_id"] for row in rows]
+
+
+def test_show(crystens, store):
+    found = records(
+        crystens("candidates", "query", "--status", "relaxed", "--limit", "1", "--format", "json")
+    )[0]
+    shown = records(crystens("candidates", "show", found["candidate_id"], "--format", "json"))
+    assert isinstance(shown, list)
+    assert shown[0]["candidate_id"] == found["candidate_id"]
+    assert len(shown[0]["relaxation"]["energies"]) == 5
+    table = crystens("candidates", "show", found["candidate_id"])
+    assert "relaxation.energies" in table.out
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("cif", "cif"), ("poscar", "vasp"), ("json", "json")])
+def test_export(crystens, store, tmp_path, kind, suffix):
+    result = crystens(
+        *("candidates", "export", "-o", "exported", "--format", kind, "--formula", "NaCl")
+    )
+    assert result.code == 0, result.err
+    files = sorted((tmp_path / "exported").iterdir())
+    assert files
+    assert all(file.suffix == f".{suffix}" for file in files)
+    if kind != "poscar":
+        assert Structure.from_file(files[0]).composition.reduced_formula == "NaCl"
+
+
+def test_errors_are_one_line(crystens, store, tmp_path):
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "thesis.tex").write_text("")
+    (tmp_path / "list.yaml").write_text("- a\n- b\n")
+    for arguments, words in [
+        (("candidates", "query", "--store", "nowhere"), "there is no store in"),
+        (("candidates", "query", "--store", "list.yaml"), "list.yaml"),
+        (("candidates", "query", "--store", "mongodb://localhost"), "names no database"),
+        (("candidates", "query", "--sort", "beauty"), "beauty"),
+        (("candidates", "query", "--elements", "Xx"), "Xx"),
+        (("candidates", "query", "--formula", "not a formula"), "not a formula"),
+        (("candidates", "show", "c-none"), "c-none"),
+        (("candidates", "export", "-o", "used"), "used is in use"),
+        (("candidates", "export", "-o", "new", "--formula", "UO2"), "no candidate"),
+    ]:
+        result = crystens(*arguments)
+        assert result.code == 1, arguments
+        assert words in result.err, result.err
+        assert len(result.err.strip().splitlines()) == 1, result.err
+        assert not result.out
+    assert not (tmp_path / "new").exists()
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_the_store_can_come_from_the_environment(crystens, store, tmp_path, monkeypatch):
+    store.parent.rename(tmp_path / "elsewhere")
+    assert crystens("candidates", "query").code == 1
+    monkeypatch.setenv("CRYSTENS_FLOWS_STORE", str(tmp_path / "elsewhere" / "store"))
+    assert len(records(crystens("candidates", "query", "--format", "json"))) == 20
+    monkeypatch.delenv("CRYSTENS_FLOWS_STORE")
+    (tmp_path / ".crystens_flows.yaml").write_text(f"STORE: {tmp_path / 'elsewhere' / 'store'}\n")
+    assert len(records(crystens("candidates", "query", "--format", "json"))) == 20
+    (tmp_path / ".crystens_flows.yaml").write_text("SHOP: here\n")
+    result = crystens("candidates", "query")
+    assert result.code == 1
+    assert "SHOP" in result.err

@@ -1,0 +1,59 @@
+"""crystens train and sample."""
+
+import csv
+
+import numpy as np
+from pymatgen.core import Structure
+
+from crystens_flows.datasets import shipped
+
+
+def small_csv(path, n):
+    dataset = shipped()
+    rows = np.flatnonzero(dataset.n_sites <= 6)[:n]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["material_id", "cif"])
+        for row in rows:
+            writer.writerow([dataset.material_ids[row], dataset.structure(row).to(fmt="cif")])
+
+
+def test_train_on_ones_own_crystals_then_sample(crystens, tmp_path):
+    small_csv(tmp_path / "mine.csv", 60)
+    result = crystens("train", "--data", "mine.csv", "-o", "mine", "--steps", "3")
+    assert result.code == 0, result.err
+    assert (tmp_path / "mine" / "weights.safetensors").is_file()
+    result = crystens("sample", "-n", "3", "--generator", "mine", "-o", "samples")
+    assert result.code in (0, 1)  # three steps teach little: perhaps nothing decodes
+    assert np.load(tmp_path / "samples" / "crystens.npy").shape == (3, 4, 64, 64)
+
+
+def test_too_few_crystals_to_train_on(crystens, tmp_path):
+    small_csv(tmp_path / "mine.csv", 2)
+    result = crystens("train", "--data", "mine.csv", "-o", "mine", "--steps", "3")
+    assert result.code == 1
+    assert "too few to train on" in result.err.splitlines()[-1]
+    assert not (tmp_path / "mine").exists()
+
+
+def test_train_from_something_that_is_no_data(crystens, tmp_path):
+    (tmp_path / "notes.npz").write_text("nothing")
+    for source, words in (("notes.npz", "notes.npz"), ("absent.csv", "absent.csv")):
+        result = crystens("train", "--data", source, "-o", "mine", "--steps", "3")
+        assert result.code == 1
+        assert words in result.err
+        assert len(result.err.strip().splitlines()) == 1
+        assert not (tmp_path / "mine").exists()
+
+
+def test_samples_do_not_depend_on_how_they_are_divided(crystens, tmp_path):
+    assert crystens("sample", "-n", "4", "--seed", "7", "-o", "whole").code == 0
+    assert crystens("sample", "-n", "2", "--seed", "7", "--start", "2", "-o", "part").code == 0
+    whole = np.load(tmp_path / "whole" / "crystens.npy")
+    part = np.load(tmp_path / "part" / "crystens.npy")
+    assert np.array_equal(whole[2:], part)
+    rows = list(csv.DictReader((tmp_path / "part" / "index.csv").open()))
+    assert [row["index"] for row in rows] == ["2", "3"]
+    for row in rows:
+        structure = Structure.from_file(tmp_path / "part" / row["file"])
+        assert len(structure) == int(row["n_sites"])
