@@ -206,7 +206,7 @@ def test_export_takes_the_relaxed_structure(documents, tmp_path):
 
 
 def test_wrong_exports(documents, tmp_path):
-    doc = CandidateDocument.model_validate(documents[0])
+    doc = CandidateDocument.model_validate(next(d for d in documents if d["structure"]))
     with pytest.raises(InputError, match="'xyz' is not one of cif, poscar, json"):
         export([doc], tmp_path, "xyz")
     (tmp_path / "file").touch()
