@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +15,10 @@ import pytest
 from crystens_flows.discovery import (
     DiscoveryOptions,
     prepare_folder,
+    run_discovery,
 )
 from crystens_flows.errors import OutputFolderError, StoreError
+from crystens_flows.generators import SHIPPED_GENERATORS
 from crystens_flows.report import render_report
 from crystens_flows.stores import open_stores
 
@@ -80,10 +83,15 @@ def whole_run(tmp_path_factory):
 
 def test_a_run_says_what_was_made_and_where(whole_run):
     folder, result = whole_run
-    assert "sampled 10" in result.stderr
-    assert "relaxed 2" in result.stderr
+    assert "sampled 10 of 10" in result.stderr
+    assert "selected 2, relaxed 2" in result.stderr
     summary = json.loads((folder / "summary.json").read_text())
-    assert sum(summary["counts"].values()) == 10
+    found = [document["status"] for document in candidates(folder / "store")]
+    assert summary["funnel"]["sampled"] == len(found) == 10
+    assert summary["funnel"]["relaxed"] == found.count("relaxed") == 2
+    assert list(summary["funnel"].values()) == sorted(summary["funnel"].values(), reverse=True)
+    rejected = sum(sum(reasons.values()) for reasons in summary["rejected"].values())
+    assert rejected == found.count("rejected")
     assert len(summary["best"]) == 2
     assert all(len(best["energies"]) == 5 for best in summary["best"])
     assert all(len(best["pressures"]) == 4 for best in summary["best"])
@@ -177,6 +185,65 @@ def test_the_same_candidates_on_mongodb(whole_run, tmp_path, mongo_uri):
     assert not (tmp_path / "run" / "store").exists()
 
 
+def test_two_runs_in_one_store_are_told_apart(whole_run, tmp_path):
+    """The summary of a run counts its own samples, not those of another seed in the store."""
+    store = whole_run[0] / "store"
+    before = len(candidates(store))
+    result = discover(tmp_path / "second", "--store", str(store), "--seed", "9", "-n", "2")
+    assert result.returncode == 0, result.stderr
+    assert "sampled 2 of 2" in result.stderr
+    assert (tmp_path / "second" / "candidates.csv").read_text().count("\n") == 3
+    assert len(candidates(store)) == before + 2
+    stores = open_stores(store)
+    stores.candidates.store.remove_docs({"provenance.seed": 9})
+    stores.job_store.remove_docs({"metadata.campaign": "default", "output.provenance.seed": 9})
+    stores.close()
+
+
+def test_a_checkpoint_may_be_named_by_a_relative_path(tmp_path):
+    shutil.copytree(SHIPPED_GENERATORS["default"], tmp_path / "mine")
+    arguments = ["-n", "2", "--pool", "0", "--select", "0", "--generator", "mine", "-o", "run"]
+    crystens = str(Path(sys.executable).with_name("crystens"))
+    result = subprocess.run(
+        [crystens, "discover", *arguments],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "sampled 2 of 2" in result.stderr
+
+
+def test_a_wrong_store_does_not_take_the_folder(tmp_path):
+    folder = tmp_path / "run"
+    options = DiscoveryOptions(n_samples=1, store=str(tmp_path / "absent.yaml"))
+    with pytest.raises(StoreError):
+        run_discovery(options, folder)
+    assert not folder.exists()
+    prepare_folder(folder, DiscoveryOptions(n_samples=1))
+
+
+def test_a_run_in_which_all_jobs_fail_is_a_failure(tmp_path):
+    """The generator is gone by the time the jobs run."""
+    checkpoint = shutil.copytree(SHIPPED_GENERATORS["default"], tmp_path / "mine")
+    options = DiscoveryOptions(n_samples=2, generator=str(checkpoint))
+
+    def lose_the_checkpoint(*_):
+        shutil.rmtree(checkpoint, ignore_errors=True)
+
+    summary = run_discovery(options, tmp_path / "run", progress=lose_the_checkpoint)
+    assert summary.funnel["sampled"] == 0
+    assert any("sample" in job for job in summary.failed_jobs)
+
+
+def test_what_a_kill_left_of_the_options_is_no_obstacle(tmp_path):
+    (tmp_path / ".options.yaml.tmp").write_text("n_sam")
+    prepare_folder(tmp_path, DiscoveryOptions(n_samples=1))
+    assert (tmp_path / "options.yaml").is_file()
+
+
 def test_other_options_do_not_enter_the_same_folder(whole_run):
     folder, _ = whole_run
     result = discover(folder, "--seed", "4")
@@ -205,7 +272,7 @@ def test_the_report_escapes_what_it_shows():
         {
             "campaign": hostile,
             "n_samples": 1,
-            "counts": {"relaxed": 1},
+            "funnel": {"relaxed": 1},
             "rejected": {hostile: {hostile: 1}},
             "failed_jobs": {hostile: hostile},
             "best": [

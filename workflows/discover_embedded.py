@@ -18,7 +18,8 @@ stores = open_stores(options.output / "store")
 flow = DiscoveryFlowMaker().make(options.number, options.seed, campaign="embedded")
 
 # Interrupted, it goes on where it was when it is started again with the same folder.
-run(flow, stores.job_store, options.output / "run")
+asked = {"number": options.number, "seed": options.seed}
+run(flow, stores.job_store, options.output / "run", settings=asked)
 
 # Candidates are made from the outputs of the jobs, wherever those ran.
 CandidateBuilder(stores.job_store, stores.candidates).run_incrementally()

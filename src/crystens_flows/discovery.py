@@ -26,6 +26,7 @@ CANDIDATES_FILE = "candidates.csv"
 STORE_FOLDER = "store"
 RUN_FOLDER = "run"
 RELAXED_FOLDER = "relaxed"
+FUNNEL = ("sampled", "decoded", "screened", "unique", "selected", "relaxed")
 
 
 class DiscoveryOptions(BaseModel):
@@ -48,8 +49,11 @@ class DiscoverySummary(BaseModel):
     """What became of the samples of one campaign."""
 
     campaign: str
-    n_samples: int
-    counts: dict[str, int] = Field(description="Candidates by status.")
+    n_samples: int = Field(description="Samples asked for.")
+    funnel: dict[str, int] = Field(
+        description="Candidates that came as far as each stage: sampled, decoded, screened, "
+        "unique, selected, relaxed."
+    )
     rejected: dict[str, dict[str, int]] = Field(
         description="Rejected candidates by stage, then by kind of reason."
     )
@@ -100,13 +104,13 @@ def prepare_folder(folder: Path, options: DiscoveryOptions) -> None:
                 "remove it"
             )
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    temporary = folder / f".{OPTIONS_FILE}.tmp"
+    if folder.exists() and (not folder.is_dir() or any(f != temporary for f in folder.iterdir())):
         raise OutputFolderError(
             f"{folder} is in use and holds no run of 'crystens discover': give another folder "
             "with -o"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{OPTIONS_FILE}.tmp"
     temporary.write_text(yaml.safe_dump(options.model_dump(), sort_keys=False))
     temporary.replace(file)
 
@@ -156,23 +160,24 @@ def run_discovery(
         If the store cannot be opened.
     """
     from crystens_flows.builders import CandidateBuilder
-    from crystens_flows.generators import load_generator
+    from crystens_flows.generators import load_generator, resolve_generator
     from crystens_flows.local import run
     from crystens_flows.stores import open_stores
 
-    options = options.model_copy(
-        update={"checkpoint_sha256": load_generator(options.generator).sha256}
-    )
+    generator = resolve_generator(options.generator)
+    sha256 = load_generator(generator).sha256
+    options = options.model_copy(update={"generator": generator, "checkpoint_sha256": sha256})
+    # A store that is named is opened first: where that fails, the folder stays free.
+    stores = open_stores(options.store) if options.store else None
     prepare_folder(folder, options)
-    stores = open_stores(options.store or folder / STORE_FOLDER)
+    stores = stores or open_stores(folder / STORE_FOLDER)
     try:
         flow = flow_maker(options).make(options.n_samples, options.seed, options.campaign)
         outcome = run(flow, stores.job_store, folder / RUN_FOLDER, progress=progress)
         CandidateBuilder(stores.job_store, stores.candidates).run_incrementally()
         summary = summarise(
             stores.candidates,
-            options.campaign,
-            n_samples=options.n_samples,
+            options,
             failed_jobs=outcome.failed,
             folder=str(folder),
             store=stores.description,
@@ -185,24 +190,21 @@ def run_discovery(
 
 def summarise(
     candidates: CandidateStore,
-    campaign: str,
+    options: DiscoveryOptions,
     *,
-    n_samples: int,
     failed_jobs: dict[str, str],
     folder: str,
     store: str,
 ) -> DiscoverySummary:
     """
-    Count what became of the candidates of a campaign.
+    Count what became of the candidates of a run.
 
     Parameters
     ----------
     candidates
         The candidates.
-    campaign
-        Name of the campaign.
-    n_samples
-        How many samples were asked for.
+    options
+        The options of the run.
     failed_jobs
         Error by job.
     folder
@@ -215,12 +217,15 @@ def summarise(
     DiscoverySummary
         The counts, with the reasons of the rejected by kind.
     """
-    counts: Counter[str] = Counter()
+    funnel = dict.fromkeys(FUNNEL, 0)
     rejected: dict[str, Counter[str]] = {}
     for document in candidates.query(
-        campaign=campaign, properties=["status", "rejected_by", "reason"]
+        campaign=options.campaign,
+        criteria=of_run(options),
+        properties=["status", "rejected_by", "reason", "selection.decision"],
     ):
-        counts[document["status"]] += 1
+        for name in came_to(document):
+            funnel[name] += 1
         if document["status"] == CandidateStatus.REJECTED:
             stage = rejected.setdefault(document["rejected_by"], Counter())
             # what stands before a colon is the same for all of one kind
@@ -233,22 +238,52 @@ def summarise(
             "pressures": document["relaxation"]["pressures"],
         }
         for document in candidates.query(
-            campaign=campaign,
+            campaign=options.campaign,
+            criteria=of_run(options),
             status=CandidateStatus.RELAXED,
             sort="formation_energy_per_atom",
             properties=fields,
         )
     ]
     return DiscoverySummary(
-        campaign=campaign,
-        n_samples=n_samples,
-        counts=dict(counts),
+        campaign=options.campaign,
+        n_samples=options.n_samples,
+        funnel=funnel,
         rejected={stage: dict(reasons) for stage, reasons in sorted(rejected.items())},
         failed_jobs=failed_jobs,
         best=best,
         folder=folder,
         store=store,
     )
+
+
+def of_run(options: DiscoveryOptions) -> dict[str, Any]:
+    """Return the filter of a run's candidates, in a store that may hold those of others."""
+    return {
+        "provenance.checkpoint_sha256": options.checkpoint_sha256,
+        "provenance.seed": options.seed,
+        "index": {"$lt": options.n_samples},
+    }
+
+
+def came_to(document: dict[str, Any]) -> list[str]:
+    """Return the stages of the funnel that a candidate came as far as."""
+    status, rejected_by = document["status"], document.get("rejected_by")
+    stages = ["sampled"]
+    if rejected_by == "decode":
+        return stages
+    stages.append("decoded")
+    if status == CandidateStatus.DECODED or rejected_by not in (None, "select", "relax"):
+        return stages
+    stages.append("screened")
+    if rejected_by == "select":
+        return stages
+    stages.append("unique")
+    if (document.get("selection") or {}).get("decision") == "selected":
+        stages.append("selected")
+    if status == CandidateStatus.RELAXED:
+        stages.append("relaxed")
+    return stages
 
 
 def write_results(
@@ -271,8 +306,10 @@ def write_results(
     from crystens_flows.candidates import export
     from crystens_flows.report import render_report
 
-    table = candidates.to_dataframe(campaign=options.campaign)
-    relaxed = candidates.documents(campaign=options.campaign, status=CandidateStatus.RELAXED)
+    table = candidates.to_dataframe(campaign=options.campaign, criteria=of_run(options))
+    relaxed = candidates.documents(
+        campaign=options.campaign, criteria=of_run(options), status=CandidateStatus.RELAXED
+    )
     export(relaxed, folder / RELAXED_FOLDER, "cif")
     files = {
         CANDIDATES_FILE: table.to_csv(index=False),

@@ -5,9 +5,19 @@ import shutil
 
 import pytest
 
-from crystens_flows.errors import CheckpointError
-from crystens_flows.generators import generator_class, load_generator
-from crystens_flows.generators.checkpoints import read_checkpoint, write_atomically
+from crystens_flows.errors import CheckpointError, OutputFolderError
+from crystens_flows.generators import (
+    generator_class,
+    generator_sha256,
+    load_generator,
+    resolve_generator,
+)
+from crystens_flows.generators.checkpoints import (
+    claim_folder,
+    read_checkpoint,
+    write_atomically,
+    write_checkpoint,
+)
 
 
 @pytest.fixture
@@ -55,12 +65,50 @@ def test_names_another_kind(copy):
 
 
 def test_names_another_architecture(copy):
-    config = copy / "config.json"
-    header = json.loads(config.read_text())
-    header["config"]["architecture"]["network"]["width"] = 64
-    config.write_text(json.dumps(header))
+    config, card, weights, _ = read_checkpoint(copy, "flow")
+    config["architecture"]["network"]["width"] = 64
+    write_checkpoint(copy, "flow", config, card, weights)
     with pytest.raises(CheckpointError, match="does not fit"):
         load_generator(copy)
+
+
+def test_the_identity_includes_how_samples_are_drawn(copy):
+    """A changed temperature makes other samples, so it is another checkpoint."""
+    config = copy / "config.json"
+    header = json.loads(config.read_text())
+    header["config"]["sampling"]["temperature"] = 0.5
+    config.write_text(json.dumps(header))
+    with pytest.raises(CheckpointError, match="truncated or altered"):
+        load_generator(copy)
+
+
+def test_names_a_configuration_of_wrong_types(copy):
+    config = copy / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "kind": ["flow"]}))
+    with pytest.raises(CheckpointError, match="wrong type"):
+        load_generator(copy)
+
+
+def test_a_folder_is_for_one_training(tmp_path):
+    folder = tmp_path / "run"
+    claim_folder(folder, {"generator": "flow", "seed": 1})
+    claim_folder(folder, {"generator": "flow", "seed": 1})
+    with pytest.raises(OutputFolderError, match="a training with seed 1, not 2"):
+        claim_folder(folder, {"generator": "flow", "seed": 2})
+
+
+def test_a_foreign_folder_is_left_alone(tmp_path):
+    (tmp_path / "nacl.cif").write_text("")
+    with pytest.raises(OutputFolderError, match="in use for something else"):
+        claim_folder(tmp_path, {"generator": "flow", "seed": 1})
+    assert [path.name for path in tmp_path.iterdir()] == ["nacl.cif"]
+
+
+def test_relative_folders_become_absolute(copy, monkeypatch):
+    monkeypatch.chdir(copy.parent)
+    assert resolve_generator(copy.name) == str(copy)
+    assert resolve_generator("default") == "default"
+    assert generator_sha256(copy) == load_generator(copy).sha256
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crystens_flows.errors import CheckpointError, DatasetError, InputError
+from crystens_flows.errors import CheckpointError, DatasetError, InputError, OutputFolderError
 from crystens_flows.generators import load_generator, train_generator
 from crystens_flows.generators.flow.generator import FlowGenerator
 from crystens_flows.representation import decode
@@ -62,16 +62,30 @@ def test_interrupted_training_goes_on(few_crystals, tmp_path, monkeypatch):
 
 
 def test_names_a_damaged_training_state(few_crystals, tmp_path):
-    (tmp_path / "specification-state.pt").write_bytes(b"not a state")
+    FlowGenerator.fit(few_crystals, tmp_path / "run", steps=2)
+    (tmp_path / "run" / "specification-state.pt").write_bytes(b"not a state")
     with pytest.raises(CheckpointError, match=r"specification-state\.pt cannot be continued"):
-        FlowGenerator.fit(few_crystals, tmp_path, steps=2)
+        FlowGenerator.fit(few_crystals, tmp_path / "run", steps=2)
+
+
+def test_another_training_does_not_enter_the_same_folder(few_crystals, tmp_path):
+    folder = tmp_path / "run"
+    first = FlowGenerator.fit(few_crystals, folder, steps=2)
+    with pytest.raises(OutputFolderError, match="seed 0, not 5"):
+        FlowGenerator.fit(few_crystals, folder, steps=2, seed=5)
+    fewer = {**few_crystals.split, "train": few_crystals.split["train"][:40]}
+    with pytest.raises(OutputFolderError, match="data_sha256"):
+        FlowGenerator.fit(replace(few_crystals, split=fewer), folder, steps=2)
+    assert FlowGenerator.load(folder).sha256 == first.sha256
 
 
 def test_names_a_missing_split(few_crystals, tmp_path):
+    tmp_path = tmp_path / "run"
     with pytest.raises(DatasetError, match="split 'validation'"):
         FlowGenerator.fit(
             replace(few_crystals, split={"train": few_crystals.split["train"]}), tmp_path, steps=2
         )
+    assert not tmp_path.exists()
 
 
 def test_names_an_unknown_generator(tmp_path):

@@ -9,6 +9,7 @@ import typer
 
 from crystens_flows.cli.options import Config, GeneratorName, Number, Seed
 from crystens_flows.cli.output import progress_bar, reasons, say
+from crystens_flows.errors import CrystensError
 from crystens_flows.settings import DEFAULT_OUTPUT_FOLDER
 
 
@@ -23,7 +24,7 @@ def discover(
         str, typer.Option("--campaign", help="Name of the campaign, kept with each candidate.")
     ] = "default",
     chunk_size: Annotated[
-        int, typer.Option("--chunk-size", min=1, max=500, help="Samples a job.")
+        int, typer.Option("--chunk-size", min=1, max=1000, help="Samples a job.")
     ] = 64,
     pool: Annotated[
         int, typer.Option("--pool", min=0, help="Candidates of lowest formation energy kept.")
@@ -65,10 +66,12 @@ def discover(
     with progress_bar("starting") as progress:
         summary = run_discovery(options, output, progress)
 
-    counts = summary.counts
+    funnel = summary.funnel
     rejected = sum(sum(r.values()) for r in summary.rejected.values())
-    relaxed = counts.get("relaxed", 0)
-    say(f"sampled {summary.n_samples}, rejected {rejected}, relaxed {relaxed}")
+    say(
+        f"sampled {funnel['sampled']} of {summary.n_samples}, rejected {rejected}, "
+        f"selected {funnel['selected']}, relaxed {funnel['relaxed']}"
+    )
     for stage, found in summary.rejected.items():
         say(f"  rejected by {stage}: {sum(found.values())}")
         for line in reasons(found):
@@ -91,3 +94,8 @@ def discover(
         f"query it: crystens candidates query --store {summary.store} "
         "--sort formation_energy_per_atom --limit 5"
     )
+    if funnel["sampled"] == 0:
+        raise CrystensError(
+            f"no sample was made, all jobs failed: the log is {output}/run/run.log; start the same "
+            "command again when the cause is mended"
+        )

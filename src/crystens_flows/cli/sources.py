@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crystens_flows.cli.output import reasons, say
-from crystens_flows.errors import DatasetError
+from crystens_flows.errors import DatasetError, OutputFolderError
+from crystens_flows.generators.checkpoints import DATASET_FILES, refuse_foreign, write_atomically
 
 if TYPE_CHECKING:
     from crystens_flows.datasets import Dataset, Rejection
 
-DATASET_FILE = "dataset.npz"
+DATASET_FILE, SOURCE_FILE = DATASET_FILES
 
 
 def read_dataset(
@@ -70,14 +72,21 @@ def dataset_file(source: str, folder: Path, seed: int) -> Path:
     """
     if source.endswith(".npz"):
         return Path(source)
-    file = folder / DATASET_FILE
+    file, described = folder / DATASET_FILE, folder / SOURCE_FILE
+    made_from = {"source": str(Path(source).resolve()), "seed": seed}
     if file.is_file():
+        if not described.is_file() or json.loads(described.read_text()) != made_from:
+            raise OutputFolderError(
+                f"{file} was made from other data or with another seed: give another folder"
+            )
         say(f"using {file} of an earlier start")
         return file
+    refuse_foreign(folder)
     dataset, rejected = read_dataset(source, {"train": 0.95, "validation": 0.05}, seed)
     if any(len(rows) == 0 for rows in dataset.split.values()):
         raise DatasetError(f"{source} has {len(dataset)} usable structures, too few to train on")
     folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(described, (json.dumps(made_from) + "\n").encode())
     dataset.save(file)
     say(f"read {len(dataset)} structures, rejected {len(rejected)}: {file}")
     for line in reasons(Counter(r.kind for r in rejected)):

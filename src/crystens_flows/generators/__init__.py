@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
-from crystens_flows.errors import CheckpointError, InputError
+from crystens_flows.errors import CheckpointError, InputError, import_extra
 from crystens_flows.generators.base import Generator, Progress
 from crystens_flows.generators.checkpoints import read_header
 
@@ -48,8 +48,55 @@ def generator_class(kind: str) -> type[Generator]:
         raise CheckpointError(
             f"unknown kind of generator '{kind}': known are {', '.join(sorted(GENERATOR_CLASSES))}"
         )
+    import_extra("torch", "generate", "generators")
     module, name = GENERATOR_CLASSES[kind].split(":")
     return getattr(import_module(module), name)
+
+
+def resolve_generator(name_or_folder: str | Path) -> str:
+    """
+    Return a shipped name as it is, and the folder of a checkpoint as an absolute path.
+
+    Parameters
+    ----------
+    name_or_folder
+        A key of `SHIPPED_GENERATORS` or a folder, which may be one of another machine.
+
+    Returns
+    -------
+    str
+        What means the same from any working folder.
+    """
+    if str(name_or_folder) in SHIPPED_GENERATORS or not Path(name_or_folder).is_dir():
+        return str(name_or_folder)
+    return str(Path(name_or_folder).resolve())
+
+
+def _checkpoint_folder(name_or_folder: str | Path) -> Path:
+    folder = SHIPPED_GENERATORS.get(str(name_or_folder), Path(name_or_folder))
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"no generator '{name_or_folder}': give a shipped name "
+            f"({', '.join(sorted(SHIPPED_GENERATORS))}) or the folder of a checkpoint"
+        )
+    return folder
+
+
+def generator_sha256(name_or_folder: str | Path) -> str:
+    """
+    Return the SHA-256 that a checkpoint states, without loading it.
+
+    Parameters
+    ----------
+    name_or_folder
+        A key of `SHIPPED_GENERATORS` or the folder of a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such generator.
+    """
+    return read_header(_checkpoint_folder(name_or_folder))["sha256"]
 
 
 def load_generator(name_or_folder: str | Path) -> Generator:
@@ -71,13 +118,14 @@ def load_generator(name_or_folder: str | Path) -> Generator:
     CheckpointError
         If there is no such generator, or its checkpoint is damaged or of an unknown kind.
     """
-    folder = SHIPPED_GENERATORS.get(str(name_or_folder), Path(name_or_folder))
-    if not folder.is_dir():
+    folder = _checkpoint_folder(name_or_folder)
+    kind = read_header(folder)["kind"]
+    if kind not in GENERATOR_CLASSES:
         raise CheckpointError(
-            f"no generator '{name_or_folder}': give a shipped name "
-            f"({', '.join(sorted(SHIPPED_GENERATORS))}) or the folder of a checkpoint"
+            f"{folder} holds a generator of unknown kind '{kind}': known are "
+            f"{', '.join(sorted(GENERATOR_CLASSES))}"
         )
-    return generator_class(read_header(folder)["kind"]).load(folder)
+    return generator_class(kind).load(folder)
 
 
 def train_generator(
@@ -142,6 +190,8 @@ __all__ = [
     "TRAINABLE_GENERATORS",
     "Generator",
     "generator_class",
+    "generator_sha256",
     "load_generator",
+    "resolve_generator",
     "train_generator",
 ]

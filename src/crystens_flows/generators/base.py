@@ -30,7 +30,7 @@ class Generator(ABC):
     card
         The model card: data, licence, split, seed, training time and metrics.
     sha256
-        SHA-256 of the weights; together with a seed and an index it determines a sample.
+        SHA-256 of weights and configuration; with a seed and an index it determines a sample.
     """
 
     kind: ClassVar[str]

@@ -8,12 +8,16 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crystens_flows.errors import CheckpointError, import_extra
+from crystens_flows.errors import CheckpointError, OutputFolderError, import_extra
 
 if TYPE_CHECKING:
     import torch
 
 FORMAT = 1
+TRAINING_FILE = "training.json"
+DATASET_FILES = ("dataset.npz", "dataset.json")
+"""A data set that was made for a training may stand in its folder before it begins."""
+
 CONFIG_FILE = "config.json"
 CARD_FILE = "card.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -30,6 +34,55 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def refuse_foreign(folder: Path) -> None:
+    """
+    Refuse a folder for a training that holds anything but a data set made for it.
+
+    Raises
+    ------
+    OutputFolderError
+        If it is a file or holds something else.
+    """
+    if folder.exists() and (
+        not folder.is_dir() or any(f.name not in DATASET_FILES for f in folder.iterdir())
+    ):
+        raise OutputFolderError(f"{folder} is in use for something else: give another folder")
+
+
+def claim_folder(folder: Path, training: dict[str, Any]) -> None:
+    """
+    Take a folder for a training: a new or empty one, or one where the same training was begun.
+
+    Parameters
+    ----------
+    folder
+        The folder; made if absent.
+    training
+        What tells trainings apart: generator, seed, SHA-256 of the data.
+
+    Raises
+    ------
+    OutputFolderError
+        If the folder holds something else, or another training.
+    """
+    file = folder / TRAINING_FILE
+    if file.is_file():
+        try:
+            earlier = json.loads(file.read_text())
+            differing = [k for k in training if earlier.get(k) != training[k]]
+        except (ValueError, AttributeError):
+            raise OutputFolderError(f"{file} is damaged: give another folder") from None
+        if differing:
+            what = ", ".join(f"{k} {earlier.get(k)}, not {training[k]}" for k in differing)
+            raise OutputFolderError(
+                f"{folder} is in use by a training with {what}: give another folder"
+            )
+        return
+    refuse_foreign(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, (json.dumps(training, indent=2) + "\n").encode())
 
 
 def write_checkpoint(
@@ -58,17 +111,22 @@ def write_checkpoint(
     Returns
     -------
     str
-        SHA-256 of the weights file.
+        SHA-256 of weights, kind and configuration: what determines samples.
     """
     safetensors_torch = import_extra("safetensors.torch", "generate", "saving a generator")
     folder.mkdir(parents=True, exist_ok=True)
     data = safetensors_torch.save({k: v.detach().cpu().contiguous() for k, v in weights.items()})
-    sha256 = hashlib.sha256(data).hexdigest()
+    sha256 = _identity(kind, config, data)
     header = {"format": FORMAT, "kind": kind, "sha256": sha256, "config": config}
     write_atomically(folder / WEIGHTS_FILE, data)
     write_atomically(folder / CARD_FILE, (json.dumps(card, indent=2) + "\n").encode())
     write_atomically(folder / CONFIG_FILE, (json.dumps(header, indent=2) + "\n").encode())
     return sha256
+
+
+def _identity(kind: str, config: dict[str, Any], weights: bytes) -> str:
+    described = json.dumps({"kind": kind, "config": config}, sort_keys=True)
+    return hashlib.sha256(weights + described.encode()).hexdigest()
 
 
 def read_header(folder: Path) -> dict[str, Any]:
@@ -92,14 +150,15 @@ def read_header(folder: Path) -> dict[str, Any]:
         )
     try:
         header = json.loads(path.read_text())
-        if not isinstance(header, dict) or not {"kind", "sha256", "config"} <= header.keys():
-            raise KeyError("kind, sha256 and config")
+        kinds = {"kind": str, "sha256": str, "config": dict}
+        if not all(isinstance(header[key], kind) for key, kind in kinds.items()):
+            raise TypeError("kind, sha256 or config is of the wrong type")
     except FileNotFoundError as exc:
         raise CheckpointError(
             f"{folder} is no checkpoint: it has no {CONFIG_FILE}; give a folder that "
             "'crystens train' finished"
         ) from exc
-    except (ValueError, KeyError) as exc:
+    except (ValueError, KeyError, TypeError) as exc:
         raise CheckpointError(
             f"{path} is damaged ({exc}): copy the checkpoint again or train anew"
         ) from exc
@@ -115,7 +174,7 @@ def read_checkpoint(
     folder: Path, kind: str
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, torch.Tensor], str]:
     """
-    Read a checkpoint and verify its weights against the recorded SHA-256.
+    Read a checkpoint and verify it against the recorded SHA-256.
 
     Parameters
     ----------
@@ -127,7 +186,7 @@ def read_checkpoint(
     Returns
     -------
     tuple
-        Configuration, model card, weights by name and their SHA-256.
+        Configuration, model card, weights by name and the SHA-256 of the checkpoint.
 
     Raises
     ------
@@ -146,9 +205,9 @@ def read_checkpoint(
         data = path.read_bytes()
     except FileNotFoundError as exc:
         raise CheckpointError(f"{folder} has no {WEIGHTS_FILE}: copy the checkpoint again") from exc
-    if hashlib.sha256(data).hexdigest() != header["sha256"]:
+    if _identity(kind, header["config"], data) != header["sha256"]:
         raise CheckpointError(
-            f"{path} is truncated or altered (its SHA-256 is not the one in {CONFIG_FILE}): "
+            f"{path} or {CONFIG_FILE} is truncated or altered (SHA-256 differs): "
             "copy the checkpoint again or train anew"
         )
     try:

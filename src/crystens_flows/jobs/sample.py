@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=2)
-def _loaded(generator: str) -> Generator:
-    """Keep the generator between the jobs of one process."""
+def _loaded(generator: str, sha256: str) -> Generator:  # noqa: ARG001 - part of the key
+    """Keep the generator between the jobs of one process, until its checkpoint changes."""
     from crystens_flows.generators import load_generator
 
     return load_generator(generator)
@@ -35,11 +35,18 @@ class SampleMaker(Maker):
     name
         Name of the job.
     generator
-        A shipped name or the folder of a checkpoint.
+        A shipped name or the folder of a checkpoint; a relative one is made absolute here, as
+        jobs run in folders of their own.
     """
 
     name: str = "crystens sample"
     generator: str = "default"
+
+    def __post_init__(self) -> None:
+        """Make the folder of a checkpoint absolute."""
+        from crystens_flows.generators import resolve_generator
+
+        self.generator = resolve_generator(self.generator)
 
     @job(output_schema=SampleDocument, data=ArrayBlob)
     def make(
@@ -64,7 +71,9 @@ class SampleMaker(Maker):
         SampleDocument
             The tensors, float32 of shape (n_samples, 4, 64, 64), in the additional store.
         """
-        generator = _loaded(self.generator)
+        from crystens_flows.generators import generator_sha256
+
+        generator = _loaded(self.generator, generator_sha256(self.generator))
         tensors = generator.sample(n_samples, seed, start)
         return SampleDocument(
             provenance=Provenance(

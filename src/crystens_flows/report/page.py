@@ -8,11 +8,12 @@ from typing import Any
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --bar: #3b7dd8; --soft: #8882; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 84rem; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .35rem .7rem; border-bottom: 1px solid var(--line); }
 td.number, th.number { text-align: right; }
+td:first-child { white-space: nowrap; }
 .scroll { overflow-x: auto; }
 .funnel td:nth-child(3) { width: 55%; }
 .bar { background: var(--bar); height: 1rem; border-radius: 3px; min-width: 2px; }
@@ -58,15 +59,11 @@ def render_report(options: Mapping[str, Any], summary: Mapping[str, Any]) -> str
 
 
 def _funnel(summary: Mapping[str, Any]) -> str:
-    lost = {stage: sum(reasons.values()) for stage, reasons in summary["rejected"].items()}
-    steps = [("sampled", summary["n_samples"])]
-    for stage, name in (("decode", "decoded"), ("cgcnn", "screened"), ("select", "unique")):
-        steps.append((name, steps[-1][1] - lost.get(stage, 0)))
-    steps.append(("relaxed", summary["counts"].get("relaxed", 0)))
+    steps = {"asked for": summary["n_samples"], **summary["funnel"]}
     rows = "".join(
-        f'<tr><td>{name}</td><td class="number">{count}</td><td><div class="bar" '
-        f'style="width:{100 * count / max(1, steps[0][1]):.1f}%"></div></td></tr>'
-        for name, count in steps
+        f'<tr><td>{escape(name)}</td><td class="number">{count}</td><td><div class="bar" '
+        f'style="width:{100 * count / max(1, summary["n_samples"]):.1f}%"></div></td></tr>'
+        for name, count in steps.items()
     )
     return f'<table class="funnel">{rows}</table>'
 
@@ -106,16 +103,22 @@ def _rejected(rejected: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    body = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
+    rows = list(rows)
+    numeric = [
+        bool(rows) and all(isinstance(row[k], int | float | None) for row in rows)
+        for k in range(len(header))
+    ]
+    head = "".join(
+        f'<th class="number">{escape(name)}</th>' if number else f"<th>{escape(name)}</th>"
+        for name, number in zip(header, numeric, strict=True)
+    )
+    body = "".join(f"<tr>{''.join(map(_cell, row, numeric))}</tr>" for row in rows)
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return f'<div class="scroll">{table}</div>'
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, number: bool) -> str:
     if value is None:
         return "<td>&ndash;</td>"
-    if isinstance(value, float):
-        return f'<td class="number">{value:.3f}</td>'
-    kind = ' class="number"' if isinstance(value, int) else ""
-    return f"<td{kind}>{escape(str(value))}</td>"
+    text = f"{value:.3f}" if isinstance(value, float) else escape(str(value))
+    return f'<td class="number">{text}</td>' if number else f"<td>{text}</td>"

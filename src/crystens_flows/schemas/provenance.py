@@ -25,7 +25,6 @@ class Provenance(BaseModel):
     generator: str = Field(description="Kind of the generator, e.g. 'flow'; 'files' for CIFs.")
     checkpoint_sha256: str = Field(description="SHA-256 of the generator's weights, or the files.")
     seed: int | None = Field(None, description="Seed of the sampling.")
-    settings: dict = Field(default_factory=dict, description="Settings of the sampling.")
 
 
 def candidate_id(provenance: Provenance, index: int) -> str:

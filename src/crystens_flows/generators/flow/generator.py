@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -13,7 +14,11 @@ import torch
 
 from crystens_flows.errors import CheckpointError, DatasetError, InputError
 from crystens_flows.generators.base import Generator, Progress
-from crystens_flows.generators.checkpoints import read_checkpoint, write_checkpoint
+from crystens_flows.generators.checkpoints import (
+    claim_folder,
+    read_checkpoint,
+    write_checkpoint,
+)
 from crystens_flows.generators.flow.network import COORDINATE_SCALE, FlowNetwork
 from crystens_flows.generators.flow.specification import (
     Specification,
@@ -76,7 +81,7 @@ class FlowGenerator(Generator):
     card
         The model card.
     sha256
-        SHA-256 of the weights; empty until saved.
+        SHA-256 of weights and configuration; empty until saved.
     settings
         How samples are drawn.
     architecture
@@ -121,11 +126,12 @@ class FlowGenerator(Generator):
         See :meth:`Generator.fit`; `steps` is the number of steps of the flow network (default
         8000), the specification model takes at most 2500.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         steps = DEFAULT_STEPS if steps is None else steps
         if steps < 1:
             raise InputError(f"steps must be at least 1, not {steps}")
         train, validation = training_set(dataset, "train"), training_set(dataset, "validation")
+        data_sha256 = fingerprint(train, validation)
+        claim_folder(folder, {"generator": cls.kind, "seed": seed, "data_sha256": data_sha256})
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(seed)
         specification = Trainer(
@@ -161,6 +167,7 @@ class FlowGenerator(Generator):
         card = {
             "generator": cls.kind,
             "data": data,
+            "data_sha256": data_sha256,
             "split": {"train": len(train), "validation": len(validation)},
             "seed": seed,
             "steps": {"specification": specification.step, "flow": network.step},
@@ -345,6 +352,15 @@ def training_set(
             lattice[k] = structure.lattice.parameters
     groups = np.asarray(dataset.space_groups)[indices].astype(np.int64)
     return TrainingSet(numbers, frac, lattice, groups)
+
+
+def fingerprint(*parts: TrainingSet) -> str:
+    """Return the SHA-256 of all arrays of training sets."""
+    sha256 = hashlib.sha256()
+    for part in parts:
+        for array in (part.numbers, part.frac_coords, part.lattice, part.space_groups):
+            sha256.update(np.ascontiguousarray(array).tobytes())
+    return sha256.hexdigest()
 
 
 __all__ = ["FlowGenerator", "SamplingSettings", "Specification", "training_set"]

@@ -102,6 +102,7 @@ class Trainer(Generic[Model]):
     step: int = 0
     seconds: float = 0.0
     average: Model = field(init=False)
+    best: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         self.average = copy.deepcopy(self.model).requires_grad_(False)
@@ -156,6 +157,7 @@ class Trainer(Generic[Model]):
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "best": self.best,
             "torch_rng": torch.get_rng_state(),
             "numpy_rng": json.dumps(rng.bit_generator.state),
         }
@@ -181,12 +183,12 @@ class Trainer(Generic[Model]):
             self.optimizer.load_state_dict(state["optimizer"])
             torch.set_rng_state(state["torch_rng"])
             rng.bit_generator.state = json.loads(state["numpy_rng"])
+            self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         except Exception as exc:
             raise CheckpointError(
                 f"{self.state_file} cannot be continued from ({type(exc).__name__}): "
                 "delete it to train from the start"
             ) from exc
-        self.step, self.seconds = state["step"], state["seconds"]
 
 
 def batches_by_size(
@@ -396,7 +398,6 @@ def train_specification(
     tokens = specification_tokens(train, order).to(device)
     held_out = specification_tokens(validation, order).to(device)
     trainer.resume(rng)
-    best_file = trainer.folder / f"{trainer.name}-best.pt"
 
     def loss_of(
         network: SpecificationModel, rows: torch.Tensor, half: bool = False
@@ -413,9 +414,6 @@ def train_specification(
         with torch.no_grad():
             return loss_of(trainer.average, held_out).item()
 
-    best = math.inf
-    if best_file.is_file():
-        best = torch.load(best_file, weights_only=True)["loss"]
     while trainer.step < trainer.steps:
         began = time.monotonic()
         model.train()
@@ -425,13 +423,15 @@ def train_specification(
         if trainer.step % 50 == 0 or trainer.step == trainer.steps:
             loss = validate()
             trainer.record(validation=loss)
-            if loss < best:
-                best = loss
-                buffer = io.BytesIO()
-                torch.save({"loss": best, "average": trainer.average.state_dict()}, buffer)
-                write_atomically(best_file, buffer.getvalue())
+            if trainer.best is None or loss < trainer.best["loss"]:
+                trainer.best = {
+                    "loss": loss,
+                    "average": copy.deepcopy(trainer.average.state_dict()),
+                }
         trainer.save(rng, force=trainer.step == trainer.steps)
         if progress is not None:
             progress(trainer.step, trainer.steps)
-    trainer.average.load_state_dict(torch.load(best_file, weights_only=True)["average"])
-    return best
+    if trainer.best is None:
+        return validate()
+    trainer.average.load_state_dict(trainer.best["average"])
+    return trainer.best["loss"]
