@@ -1,12 +1,13 @@
 # make demo   sets everything up and runs the whole pipeline on the embedded store
 # make test   sets up what the tests need and runs them
+# make bench  prints speeds, memory and quality
 
-PYTHON ?= python3.11
+PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3.12),python3.11)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_FOLDER := crystens-out
-SETUP_SYSTEM := ./scripts/ensure-packages.sh
+BENCHMARKS := startup representation screening generator memory demo
 
 .PHONY: setup demo test lint bench clean help
 
@@ -16,8 +17,9 @@ help:
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(SETUP_SYSTEM) python3.11-venv
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		./scripts/ensure-packages.sh $(notdir $(PYTHON))-venv
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
 	@touch $@
@@ -25,12 +27,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/crystens discover -n 240 --seed 0 -o $(DEMO_FOLDER)
 
-test: setup tests/mongo_server/lib/.installed
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
-
-tests/mongo_server/lib/.installed: tests/mongo_server/pom.xml tests/mongo_server/setup.sh
+test: setup
 	tests/mongo_server/setup.sh
-	@touch $@
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -38,8 +37,8 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup
-	@for script in representation generator screening memory startup; do \
-		echo "== $$script"; $(BIN)/python benchmarks/$$script.py || exit 1; \
+	@for name in $(BENCHMARKS); do \
+		echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; \
 	done
 
 clean:

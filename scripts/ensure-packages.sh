@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install Debian packages that are missing, where that is allowed; else name them and stop.
+# Install Debian packages that are missing, where that is allowed; else name the command and stop.
 set -eu
 missing=""
 for package in "$@"; do
@@ -16,6 +16,9 @@ else
     exit 1
 fi
 echo "Installing system packages:$missing"
-$apt update -qq
 # shellcheck disable=SC2086
-DEBIAN_FRONTEND=noninteractive $apt install -y -qq --no-install-recommends $missing >/dev/null
+if ! { $apt update -qq && DEBIAN_FRONTEND=noninteractive \
+    $apt install -y -qq --no-install-recommends $missing >/dev/null; }; then
+    echo "apt-get could not install$missing: install them by hand and start again" >&2
+    exit 1
+fi
