@@ -122,6 +122,30 @@ def test_sorted_with_what_has_no_value_last(candidates, documents, field, descen
         assert [doc["candidate_id"] for doc in page] == expected[skip:end], (skip, limit)
 
 
+REAL = ["embedded", pytest.param("mongo", marks=pytest.mark.mongo)]
+
+
+@pytest.mark.parametrize("candidates", REAL, indirect=True)
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("field", ["selection.rank", "relaxation.energy", "screens.cgcnn.passed"])
+def test_sorted_by_a_nested_field(candidates, documents, field, descending):
+    with_value = [doc for doc in documents if nested_value(doc, field) is not None]
+    without = [doc for doc in documents if nested_value(doc, field) is None]
+    assert with_value
+    assert without
+    with_value.sort(key=lambda doc: doc["candidate_id"])
+    with_value.sort(key=lambda doc: nested_value(doc, field), reverse=descending)
+    without.sort(key=lambda doc: doc["candidate_id"])
+    expected = [doc["candidate_id"] for doc in with_value + without]
+    found = candidates.query(sort=field, descending=descending, properties=[field])
+    assert [doc["candidate_id"] for doc in found] == expected
+    cut = len(with_value)
+    for skip, limit in [(0, 1), (cut - 1, 3), (cut, 2), (cut + 1, 0)]:
+        page = candidates.query(sort=field, descending=descending, skip=skip, limit=limit)
+        end = skip + limit if limit else None
+        assert [doc["candidate_id"] for doc in page] == expected[skip:end], (skip, limit)
+
+
 def test_sorted_by_what_all_have(candidates, documents):
     found = [doc["candidate_id"] for doc in candidates.query(sort="candidate_id", descending=True)]
     assert found == sorted((doc["candidate_id"] for doc in documents), reverse=True)

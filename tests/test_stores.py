@@ -56,6 +56,32 @@ QUERIES = [
     {"$nor": [{"output.stage": "decode"}]},
     {"name": {"$regex": "^job 1"}},
 ]
+NESTED = [
+    {"uuid": f"n{number}", "index": 1, "name": f"nested {number}", **fields}
+    for number, fields in enumerate(
+        [
+            {"a": None},
+            {},
+            {"a": {"b": None}},
+            {"a": {"b": 2}},
+            {"a": {"b": 1}},
+            {"a": {}},
+            {"a": {"b": {"c": 3}}},
+            {"a": 7},
+        ]
+    )
+]
+NESTED_QUERIES = [
+    ({"a.b": None}, "01257"),
+    ({"a.b": {"$ne": None}}, "346"),
+    ({"a.b": {"$exists": True}}, "2346"),
+    ({"a.b": {"$exists": False}}, "0157"),
+    ({"a.b.c": {"$ne": None}}, "6"),
+    ({"a.b.c": None}, "0123457"),
+    ({"a": None}, "01"),
+    ({"a": {"$ne": None}}, "234567"),
+    ({"$and": [{"a.b": {"$ne": None}}, {"uuid": {"$ne": "n3"}}]}, "46"),
+]
 
 
 def embedded(path: Path, name: str = "outputs") -> EmbeddedStore:
@@ -99,6 +125,21 @@ def test_embedded_store_finds_what_mongomock_finds(tmp_path, memory, criteria):
             assert plain(store.query(criteria, sort=sort, skip=skip, limit=limit)) == expected
     names = {doc["name"] for doc in memory.query(criteria)}
     assert {doc["name"] for doc in store.query(criteria)} == names
+
+
+@pytest.mark.parametrize("backend", ["embedded", pytest.param("mongo", marks=pytest.mark.mongo)])
+@pytest.mark.parametrize(("criteria", "expected"), NESTED_QUERIES, ids=str)
+def test_nothing_stands_under_what_is_no_document(tmp_path, request, backend, criteria, expected):
+    spec = tmp_path if backend == "embedded" else request.getfixturevalue("mongo_uri")
+    store = open_stores(spec).job_store.docs_store
+    store.update(NESTED, key=["uuid", "index"])
+    assert "".join(doc["uuid"][1:] for doc in store.query(criteria, sort={"uuid": 1})) == expected
+    assert store.count(criteria) == len(expected)
+    by_value = [doc["uuid"] for doc in store.query({}, sort={"a.b": -1, "uuid": 1})]
+    assert by_value == ["n6", "n3", "n4", "n0", "n1", "n2", "n5", "n7"]
+    found = store.query(criteria, properties=["a.b.c"], sort={"uuid": 1})
+    kept = [doc["a"] for doc in found if doc.get("a")]
+    assert kept == [{"b": {"c": 3}}] * ("6" in expected)
 
 
 @pytest.mark.parametrize(

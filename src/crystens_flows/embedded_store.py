@@ -397,7 +397,12 @@ def _pick(value: Any, tree: dict[str, Any] | None) -> Any:
     if isinstance(value, RawBSONDocument):
         if tree is None:
             return bson.decode(value.raw)
-        return {name: _pick(value[name], below) for name, below in tree.items() if name in value}
+        return {
+            name: _pick(value[name], below)
+            for name, below in tree.items()
+            # nothing stands under what is no document; kept, mongomock would take it for a value
+            if name in value and (below is None or isinstance(value[name], RawBSONDocument | list))
+        }
     if isinstance(value, list):
         by_position = tree is not None and any(name.isdigit() for name in tree)
         return [_pick(member, None if by_position else tree) for member in value]
