@@ -13,7 +13,7 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from crystens_flows.datasets import Dataset, Record, Rejection
 from crystens_flows.datasets.parse import Entry, parse_entry
-from crystens_flows.datasets.records import RejectedError, make_record, shortest_distance
+from crystens_flows.datasets.records import RejectedError, make_record
 
 COORDINATE = st.floats(-2, 2, allow_nan=False, width=64)
 
@@ -138,32 +138,6 @@ def test_cif_written_by_pymatgen_is_read_back(structure):
             difference -= np.round(difference)
             # pymatgen moves coordinates within 1e-4 of 1/3 and 2/3 onto them
             assert np.abs(difference).max(axis=2).min(axis=1).max() < 2e-4
-
-
-@given(structures(max_sites=4), st.floats(25, 155))
-@settings(max_examples=60, deadline=None)
-def test_shortest_distance_against_pymatgen(structure, gamma):
-    a, b, c, *_ = structure.lattice.parameters
-    structure = Structure(
-        Lattice.from_parameters(a / 8, b, c, 90, 90, gamma),
-        structure.species,
-        structure.frac_coords % 1,
-    )
-    # every image near enough, by brute force
-    images = np.array(
-        [(i, j, k) for i in range(-60, 61) for j in (-2, -1, 0, 1, 2) for k in (-1, 0, 1)]
-    )
-    coords = structure.frac_coords
-    vectors = (coords[:, None, None] - coords[None, :, None] + images) @ structure.lattice.matrix
-    lengths = np.linalg.norm(vectors, axis=-1)
-    same = np.arange(len(coords))
-    lengths[same, same, np.flatnonzero((images == 0).all(axis=1))[0]] = np.inf
-    expected = lengths.min()
-    found = shortest_distance(coords, structure.lattice.matrix)
-    if expected < 0.5:
-        assert found == pytest.approx(expected, abs=1e-9)
-    else:
-        assert found >= 0.5
 
 
 def test_left_handed_cell_keeps_its_hand():

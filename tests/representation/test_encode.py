@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core import DummySpecies, Lattice, Structure
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from random_structures import structures
 
 from crystens_flows.errors import InputError
-from crystens_flows.representation import REFERENCE, Normalization, encode, render
+from crystens_flows.representation import REFERENCE, Normalization, decode, encode, render
 
 
 def test_every_entry_is_that_of_the_plain_loop(crystal):
@@ -71,12 +72,56 @@ def test_a_structure_is_encoded_the_same_in_any_batch(all_crystals):
 def test_a_left_handed_lattice_keeps_lengths_and_angles():
     lattice = Lattice([[4, 0, 0], [1, 5, 0], [0.5, 0.3, -6]])
     right = Lattice.from_parameters(*lattice.parameters)
-    coordinates = [[0, 0, 0], [0.3, 0.4, 0.6]]
+    coordinates = np.array([[0, 0, 0], [0.3, 0.4, 1.6]])
     np.testing.assert_allclose(
         encode([Structure(lattice, ["Na", "Cl"], coordinates)], [1]),
-        encode([Structure(right, ["Na", "Cl"], coordinates)], [1]),
+        encode([Structure(right, ["Na", "Cl"], -coordinates)], [1]),
         atol=1e-6,
     )
+
+
+def handedness(structure):
+    """Sum the triple products of chains of three bonds: the mirror image has the opposite sign."""
+    images = np.array(list(np.ndindex(5, 5, 5))) - 2
+    coords = structure.cart_coords
+    everywhere = (coords[:, None] + images @ structure.lattice.matrix).reshape(-1, 3)
+    bonds = everywhere[None] - coords[:, None]  # from each site of the cell
+    lengths = np.linalg.norm(bonds, axis=2)
+    atom = np.repeat(np.arange(len(coords)), len(images))
+    steps = [
+        [(atom[k], bonds[i, k]) for k in np.flatnonzero((lengths[i] > 0.1) & (lengths[i] < 1.8))]
+        for i in range(len(coords))
+    ]
+    return sum(
+        np.dot(np.cross(first, second), third)
+        for chain in steps
+        for i, first in chain
+        for j, second in steps[i]
+        for _, third in steps[j]
+    )
+
+
+@pytest.mark.parametrize(("symbol", "number"), [("P3_221", 154), ("P3_121", 152)])
+def test_a_left_handed_cell_keeps_its_crystal(symbol, number):
+    """The mirror image of quartz has the other space group."""
+    sign = 1 if number == 154 else -1
+    right = Structure.from_spacegroup(
+        symbol,
+        Lattice.hexagonal(4.916, 5.405),
+        ["Si", "O"],
+        [[0.4697, 0, 0], [0.4135, 0.2669, sign * 0.1191]],
+    )
+    # the same atoms in space, in the cell of the inverted lattice vectors
+    left = Structure(
+        Lattice(-right.lattice.matrix), right.species, right.cart_coords, coords_are_cartesian=True
+    )
+    assert np.linalg.det(left.lattice.matrix) < 0
+    (found,) = decode(encode([left]))
+    assert found.space_group == number
+    assert SpacegroupAnalyzer(found.structure).get_space_group_number() == number
+    assert abs(handedness(right)) > 1
+    assert handedness(left) == pytest.approx(handedness(right))
+    assert handedness(found.structure) == pytest.approx(handedness(right), rel=1e-3)
 
 
 def test_render_ignores_what_stands_beyond_the_last_site():
@@ -131,9 +176,21 @@ def test_overlapping_atoms_have_no_space_group():
         encode([GOOD, overlapping])
 
 
-def test_one_structure_without_a_list():
-    with pytest.raises(InputError, match="sequence"):
-        encode(GOOD)
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (GOOD, ["sequence", "one Structure", "[structure]"]),
+        ("x", ["sequence", "str", "Structure.from_file"]),
+        (None, ["sequence", "NoneType", "Structure.from_file"]),
+        ([None], ["structure 0", "NoneType", "Structure.from_file"]),
+        ([GOOD, "NaCl.cif"], ["structure 1", "str", "Structure.from_file"]),
+    ],
+)
+def test_what_is_no_list_of_structures(given, words):
+    with pytest.raises(InputError) as caught:
+        encode(given)
+    for word in words:
+        assert word in str(caught.value)
 
 
 def test_render_checks_shapes():

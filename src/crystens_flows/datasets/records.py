@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crystens_flows.representation.arrays import ANGLE_TOLERANCE, SYMPREC
+from crystens_flows.distances import MIN_DISTANCE, plane_spacings, shortest_distance
+from crystens_flows.representation.arrays import right_handed
 from crystens_flows.representation.layout import MAX_SITES
+from crystens_flows.representation.space_group import find_space_group
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-MIN_DISTANCE = 0.5
-"""Atoms closer than this, in Angstrom, overlap."""
 MIN_HEIGHT = 0.1
 """A cell whose lattice planes are closer than this, in Angstrom, is a mistake."""
 MAX_CELL_LENGTH = 1000.0
@@ -126,11 +126,7 @@ def make_record(
         if not 1 <= site.specie.Z <= 118:
             raise RejectedError(f"no element: {site.specie}")
     numbers = [site.specie.Z for site in structure]
-    frac_coords = structure.frac_coords
-    if np.linalg.det(structure.lattice.matrix) < 0:
-        # a, b, c and the angles alone mean a right-handed cell: invert the axes of a left-handed
-        # one, else the crystal would become its mirror image
-        frac_coords = -frac_coords
+    frac_coords = right_handed(structure.frac_coords, structure.lattice.matrix)
     lattice = np.array(structure.lattice.parameters)
     if not np.isfinite(frac_coords).all():
         raise RejectedError("not finite: a coordinate is NaN or infinite")
@@ -143,13 +139,16 @@ def make_record(
     shortest = shortest_distance(wrapped.astype(float), matrix)
     if shortest < MIN_DISTANCE:
         raise RejectedError(f"overlapping atoms: {shortest:.3f} A apart, under {MIN_DISTANCE} A")
+    space_group = find_space_group(matrix, wrapped.astype(float), numbers)
+    if space_group is None:
+        raise RejectedError("spglib finds no space group")
     known = {name: float((properties or {}).get(name, math.nan)) for name in PROPERTIES}
     return Record(
         material_id=material_id,
         numbers=np.array(numbers, dtype=np.uint8),
         frac_coords=wrapped,
         lattice=single,
-        space_group=find_space_group(numbers, wrapped.astype(float), matrix),
+        space_group=space_group,
         **known,
     )
 
@@ -185,76 +184,3 @@ def cell_matrix(lattice: NDArray[np.float64]) -> NDArray[np.float64]:
     if not height >= MIN_HEIGHT:
         raise RejectedError(f"too flat a cell: lattice planes {height:.3g} A apart")
     return matrix
-
-
-def plane_spacings(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Find the distances, in Angstrom, between opposite faces of a cell, shape ``(3,)``."""
-    return 1.0 / np.linalg.norm(np.linalg.inv(matrix), axis=0)
-
-
-def shortest_distance(frac_coords: NDArray[np.float64], matrix: NDArray[np.float64]) -> float:
-    """
-    Find the shortest distance between atoms, periodic images included, below a few Angstrom.
-
-    Parameters
-    ----------
-    frac_coords
-        Fractional coordinates in [0, 1), shape ``(n, 3)``.
-    matrix
-        Lattice vectors as rows, in Angstrom.
-
-    Returns
-    -------
-    float
-        The shortest distance in Angstrom; exact where it is under :data:`MIN_DISTANCE`, else
-        at least that.
-    """
-    # an image farther than this number of cells along an axis is farther than MIN_DISTANCE
-    reach = np.floor(1.0 + MIN_DISTANCE / plane_spacings(matrix)).astype(int)
-    images = np.stack(
-        np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), axis=-1
-    ).reshape(-1, 3)
-    difference = frac_coords[:, None] - frac_coords[None]
-    vectors = (difference[:, :, None] + images) @ matrix
-    squares = np.einsum("ijkx,ijkx->ijk", vectors, vectors)
-    home = int(np.flatnonzero((images == 0).all(axis=1))[0])
-    diagonal = np.arange(len(frac_coords))
-    squares[diagonal, diagonal, home] = np.inf
-    return float(np.sqrt(squares.min()))
-
-
-def find_space_group(
-    numbers: Sequence[int], frac_coords: NDArray[np.float64], matrix: NDArray[np.float64]
-) -> int:
-    """
-    Find the space group with spglib, at the tolerances that a CrysTens is encoded with.
-
-    Parameters
-    ----------
-    numbers
-        Atomic numbers.
-    frac_coords
-        Fractional coordinates, shape ``(n, 3)``.
-    matrix
-        Lattice vectors as rows, in Angstrom.
-
-    Returns
-    -------
-    int
-        The international number.
-
-    Raises
-    ------
-    RejectedError
-        If spglib finds none.
-    """
-    import spglib
-
-    cell = (matrix.tolist(), frac_coords.tolist(), list(numbers))
-    try:
-        found = spglib.get_symmetry_dataset(cell, SYMPREC, ANGLE_TOLERANCE)
-    except spglib.SpglibError:
-        found = None
-    if found is None:
-        raise RejectedError("spglib finds no space group")
-    return int(found.number)

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import spglib
 
 from crystens_flows.errors import InputError
 from crystens_flows.representation.layout import MAX_SITES
+from crystens_flows.representation.space_group import find_space_group
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
-
-SYMPREC = 0.01
-"""Tolerance of the space group search, angstrom: pymatgen's default."""
-
-ANGLE_TOLERANCE = 5.0
-"""Tolerance of the space group search, degree: pymatgen's default."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +84,11 @@ def structure_arrays(
     Raises
     ------
     InputError
-        For a structure without sites, with more than 52, disordered, or with coordinates or a
+        For something else than structures, a structure without sites, with more than 52, disordered, or with coordinates or a
         lattice that are not finite; it names the structure. Also for space groups that are not
         one number from 1 to 230 for each structure.
     """
-    if hasattr(structures, "lattice"):
-        raise InputError("expected a sequence of structures, got one: write [structure]")
-    structures = list(structures)
+    structures = _structures(structures)
     n = len(structures)
     n_sites = np.array([len(structure) for structure in structures], dtype=np.int64)
     numbers = np.zeros((n, MAX_SITES), dtype=np.int64)
@@ -112,8 +103,9 @@ def structure_arrays(
                 f"1 to {MAX_SITES}: {remedy}"
             )
         numbers[i, :n_i] = _atomic_numbers(i, structure)
-        frac_coords[i, :n_i] = [site.frac_coords for site in structure]
         matrices[i] = structure.lattice.matrix
+        coords = np.array([site.frac_coords for site in structure])
+        frac_coords[i, :n_i] = right_handed(coords, matrices[i])
     parameters = lattice_parameters(matrices)
     finite = np.isfinite(frac_coords).all(axis=(1, 2)) & np.isfinite(parameters).all(axis=1)
     if not finite.all():
@@ -127,35 +119,58 @@ def structure_arrays(
     )
 
 
-def space_group_number(structure: Structure) -> int | None:
+def right_handed(frac_coords: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """
-    Find the space group of a structure with spglib.
+    Return coordinates in the right-handed cell of the same lengths and angles.
+
+    Lengths and angles alone mean a right-handed cell: taken there as they are, the coordinates of
+    a left-handed cell would make the mirror image of the crystal.
 
     Parameters
     ----------
-    structure
-        An ordered structure.
+    frac_coords
+        Fractional coordinates, shape (n, 3).
+    matrix
+        Lattice vectors as rows, angstrom, shape (3, 3).
 
     Returns
     -------
-    int or None
-        Its number at 0.01 angstrom and 5 degrees; None where spglib finds none.
+    numpy.ndarray
+        The coordinates, inverted where the lattice vectors are left-handed.
     """
-    cell: Any = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            dataset = spglib.get_symmetry_dataset(cell, SYMPREC, ANGLE_TOLERANCE)
-        except spglib.SpglibError:
-            return None
-    return None if dataset is None else int(dataset.number)
+    with np.errstate(invalid="ignore"):
+        return -frac_coords if np.linalg.det(matrix) < 0 else frac_coords
+
+
+def _structures(given: Sequence[Structure]) -> list[Structure]:
+    from pymatgen.core import IStructure
+
+    if isinstance(given, IStructure):
+        raise InputError(
+            f"expected a sequence of structures, got one {type(given).__name__}: write [structure]"
+        )
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise InputError(
+            f"expected a sequence of pymatgen structures, got {type(given).__name__}: give a list "
+            "of Structure, as Structure.from_file reads one"
+        )
+    structures = list(given)
+    for i, structure in enumerate(structures):
+        if not isinstance(structure, IStructure):
+            raise InputError(
+                f"structure {i} is of type {type(structure).__name__}, not a pymatgen Structure: "
+                "leave it out, or read it with Structure.from_file"
+            )
+    return structures
 
 
 def _space_groups(structures: list[Structure], given: Sequence[int] | None) -> np.ndarray:
     if given is None:
         found = np.ones(len(structures), dtype=np.int64)
         for i, structure in enumerate(structures):
-            number = space_group_number(structure)
+            number = find_space_group(
+                structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers
+            )
             if number is None:
                 raise InputError(
                     f"{_name(i, structure)} has no space group that spglib finds (do atoms "

@@ -28,7 +28,8 @@ def encode(
     Encode structures as normalised CrysTens.
 
     The order of the sites and their coordinates are kept as they are. A CrysTens holds lengths
-    and angles, not the orientation of the lattice, nor its handedness.
+    and angles, not the orientation of the lattice, nor its handedness: in a left-handed cell the
+    coordinates are inverted, so that the crystal stays what it is and not its mirror image.
 
     Parameters
     ----------

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import spglib
 from pymatgen.core import Lattice
 
 from crystens_flows.representation.elements import Assignment, partitions
+from crystens_flows.representation.space_group import symmetry_dataset
 
 _TOLERANCES = (10.0, 16.0)
 """Tolerances of the symmetry search, in standard errors of a position."""
@@ -125,28 +120,7 @@ def _assign_orbits(orbits: np.ndarray, values: np.ndarray, error: float) -> Assi
 def _symmetry(
     lattice: np.ndarray, frac_coords: np.ndarray, numbers: np.ndarray, tolerance: float
 ) -> tuple[int, np.ndarray] | None:
-    cell: Any = (lattice, frac_coords, numbers)
-    with quiet_spglib():
-        try:
-            dataset = spglib.get_symmetry_dataset(cell, tolerance)
-        except spglib.SpglibError:
-            return None
+    dataset = symmetry_dataset(lattice, frac_coords, numbers, tolerance)
     if dataset is None:
         return None
     return int(dataset.number), np.unique(dataset.equivalent_atoms, return_inverse=True)[1]
-
-
-@contextmanager
-def quiet_spglib() -> Iterator[None]:
-    """Keep spglib, which tells of each tolerance it gives up, from writing to standard error."""
-    before = os.environ.get("SPGLIB_WARNING")
-    os.environ["SPGLIB_WARNING"] = "OFF"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        if before is None:
-            del os.environ["SPGLIB_WARNING"]
-        else:
-            os.environ["SPGLIB_WARNING"] = before

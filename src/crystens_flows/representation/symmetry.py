@@ -8,8 +8,7 @@ from pymatgen.core import Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
 
 from crystens_flows.errors import InputError
-from crystens_flows.representation.arrays import ANGLE_TOLERANCE, SYMPREC
-from crystens_flows.representation.equivalence import quiet_spglib
+from crystens_flows.representation.space_group import ANGLE_TOLERANCE, SYMPREC, quiet_spglib
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,8 @@ from functools import lru_cache
 import numpy as np
 from pymatgen.core import Composition, Structure
 
+from crystens_flows.distances import MIN_DISTANCE, shortest_distance
 from crystens_flows.errors import import_extra
-
-MIN_DISTANCE = 0.5
-"""Two sites nearer than this many Angstrom are one site twice, not a crystal."""
 
 MIN_VOLUME = 0.1
 """Cells smaller than this many cubic Angstrom have collapsed."""
@@ -25,7 +23,7 @@ def structural_validity(structure: Structure) -> str | None:
     Tell why a structure is no crystal, by the criterion of the generative models' literature.
 
     All sites are ordered and finite, the cell has a volume of more than 0.1 A^3 and all distances,
-    those to periodic images included, are above 0.5 A.
+    those to periodic images included, are at least 0.5 A.
 
     Parameters
     ----------
@@ -46,9 +44,9 @@ def structural_validity(structure: Structure) -> str | None:
         return "lattice or coordinates are not finite"
     if structure.volume <= MIN_VOLUME:
         return f"cell has collapsed: {structure.volume:.3g} A^3, at most {MIN_VOLUME} A^3"
-    distances = structure.get_neighbor_list(MIN_DISTANCE, exclude_self=True)[3]
-    if len(distances):
-        return f"sites too close: {distances.min():.3f} A apart, at most {MIN_DISTANCE} A"
+    shortest = shortest_distance(frac_coords, matrix)
+    if shortest < MIN_DISTANCE:
+        return f"sites too close: {shortest:.3f} A apart, under {MIN_DISTANCE} A"
     return None
 
 
