@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -46,13 +47,18 @@ def test_worker_that_is_killed(long_csv, monkeypatch):
         read_structures(long_csv, workers=2, progress=False)
 
 
-def test_progress_bar_on_standard_error(long_csv, capsys):
+def test_progress_bar_on_a_terminal_alone(long_csv, capsys, monkeypatch):
     read_structures(long_csv, workers=1)
-    captured = capsys.readouterr()
-    assert "100/100" in captured.err
-    assert captured.out == ""
+    assert capsys.readouterr() == ("", "")
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", terminal)
+    read_structures(long_csv, workers=1)
+    assert "100/100" in terminal.getvalue()
+    shown = len(terminal.getvalue())
     read_structures(long_csv, workers=1, progress=False)
-    assert capsys.readouterr().err == ""
+    assert len(terminal.getvalue()) == shown
+    assert capsys.readouterr().out == ""
 
 
 def test_workers_must_be_positive(long_csv):
@@ -70,8 +76,11 @@ def test_build_with_splits(cif_folder):
 
 def test_nothing_accepted(tmp_path):
     pd.DataFrame({"cif": [BAD_CIFS["disordered"][0]] * 2 + ["?"]}).to_csv(tmp_path / "a.csv")
-    with pytest.raises(DatasetError, match=r"empty.*all 3 .*disordered \(2\), unreadable \(1\)"):
+    counts = r"empty.*all 3 .*disordered \(2\), unreadable \(1\)"
+    with pytest.raises(DatasetError, match=counts) as caught:
         build_dataset(tmp_path / "a.csv", progress=False)
+    assert f"{tmp_path / 'a.csv'} row 1: disordered: a site is shared" in str(caught.value)
+    assert "give ordered structures of 1 to 52 sites" in str(caught.value)
 
 
 def test_no_entries(tmp_path):

@@ -15,7 +15,7 @@ from typing import Literal
 from crystens_flows.datasets.dataset import Dataset
 from crystens_flows.datasets.materials_project import MaterialsProject
 from crystens_flows.datasets.parse import Entry, parse_entry
-from crystens_flows.datasets.records import Record, Rejection
+from crystens_flows.datasets.records import MAX_SITES, Record, Rejection
 from crystens_flows.datasets.sources import open_source
 from crystens_flows.errors import DatasetError, InputError
 
@@ -40,7 +40,7 @@ def read_structures(
     workers
         The number of processes; by default one for each processor, eight at most.
     progress
-        Whether to show a progress bar on standard error.
+        Whether to show a progress bar on standard error, where that is a terminal.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def read_structures(
         desc="reading structures",
         total=total,
         unit=" entries",
-        disable=not progress,
+        disable=None if progress else True,
     )
     for outcome in outcomes:
         if isinstance(outcome, Record):
@@ -164,4 +164,8 @@ def _why_empty(rejections: list[Rejection]) -> str:
         return "it holds no entry"
     kinds = Counter(rejection.kind for rejection in rejections)
     counts = ", ".join(f"{kind} ({count})" for kind, count in kinds.most_common(5))
-    return f"all {len(rejections)} entries were rejected: {counts}"
+    first = rejections[0]
+    return (
+        f"all {len(rejections)} entries were rejected: {counts}; the first is {first.entry}: "
+        f"{first.reason}; give ordered structures of 1 to {MAX_SITES} sites"
+    )
