@@ -8,9 +8,9 @@ from typing import Any
 
 from pymatgen.core import Composition
 
+from crystens_flows.relaxation import N_STEPS
 from crystens_flows.schemas import CandidateDocument, CandidateStatus, Provenance, candidate_id
 
-RELAXATION_STEPS = 4
 Document = dict[str, Any]
 Order = tuple[str, str, int]
 
@@ -320,9 +320,9 @@ def _status(doc: Document) -> tuple[CandidateStatus, str | None, str | None]:
     relaxation, selection = doc["relaxation"], doc["selection"]
     if relaxation is not None:
         steps = relaxation["completed_steps"]
-        if steps >= RELAXATION_STEPS:
+        if steps >= N_STEPS:
             return CandidateStatus.RELAXED, None, None
-        reason = relaxation["reason"] or f"{steps} of {RELAXATION_STEPS} relaxations finished"
+        reason = relaxation["reason"] or f"{steps} of {N_STEPS} relaxations finished"
         return CandidateStatus.REJECTED, "relax", reason
     if selection is not None and selection["decision"] == "selected":
         return CandidateStatus.SELECTED, None, None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -61,8 +60,3 @@ class CandidateDocument(BaseModel):
         default_factory=dict, description="Versions of the packages by stage."
     )
     last_updated: datetime = Field(default_factory=lambda: datetime.now(tz=UTC))
-
-    def model_dump_bson(self) -> dict[str, Any]:
-        """Return the document with dates as dates and all else as plain types."""
-        doc = self.model_dump(mode="json", exclude={"last_updated"})
-        return {**doc, "last_updated": self.last_updated}
