@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
 from crystens_flows import __version__
 from crystens_flows.cli import candidates, discover, generate, tensors
+from crystens_flows.cli.errors import failure_line, usage_line
 from crystens_flows.cli.output import say
 from crystens_flows.errors import CrystensError
+
+INTERRUPTED = 130
+RESUMABLE = ("discover", "train")
 
 app = typer.Typer(
     name="crystens",
     help="Generate crystals, screen and relax them, and find every candidate in a store.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -40,7 +46,8 @@ def _main(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    context.obj = {"traceback": traceback}
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 app.command()(discover.discover)
@@ -53,14 +60,28 @@ app.add_typer(candidates.app, name="candidates")
 
 
 def main() -> None:
-    """Run the command line; an error that a user can cause is one line and exit code 1."""
+    """Run the command line; an error that a user can cause is one line, exit code 1 or 2."""
     try:
-        app(prog_name="crystens")
-    except CrystensError as exc:
-        if "--traceback" in sys.argv:
+        code = app(prog_name="crystens", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except Exception as exc:
+        usage = usage_line(exc)
+        line = str(exc) if isinstance(exc, CrystensError) else usage or failure_line(exc)
+        if line is None or (usage is None and "--traceback" in sys.argv):
             raise
-        say(f"error: {exc}")
-        sys.exit(1)
-    except KeyboardInterrupt:
-        say("interrupted; start the same command again to go on")
-        sys.exit(130)
+        if isinstance(exc, OSError):
+            _drop_output()
+        say(f"error: {line}")
+        sys.exit(1 if usage is None else 2)
+    if code == INTERRUPTED:
+        command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+        again = "; start the same command again to go on" if command in RESUMABLE else ""
+        say(f"interrupted{again}")
+    sys.exit(code or 0)
+
+
+def _drop_output() -> None:
+    """Let what standard output did not take go, or Python complains of it again at its end."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

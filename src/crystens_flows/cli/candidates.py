@@ -11,7 +11,7 @@ import typer
 
 from crystens_flows.cli.options import Config, Format, OutputFormat, StoreSpec
 from crystens_flows.cli.output import print_records, progress_bar, say
-from crystens_flows.errors import InputError, OutputFolderError
+from crystens_flows.errors import InputError
 from crystens_flows.status import CandidateStatus
 
 COLUMNS = [
@@ -27,9 +27,15 @@ COLUMNS = [
 
 app = typer.Typer(
     help="Query, show and export candidates (made by 'crystens build' or 'discover').",
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode=None,
 )
+
+
+@app.callback()
+def _candidates(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 class ExportFormat(StrEnum):
@@ -40,12 +46,38 @@ class ExportFormat(StrEnum):
     JSON = "json"
 
 
-Formula = Annotated[str | None, typer.Option("--formula", help="Formula, e.g. NaCl.")]
+def _check(parameter: typer.CallbackParam, value: str | None) -> str | None:
+    """Check a value that can be wrong for what it is compared with."""
+    if value is None:
+        return None
+    from crystens_flows.candidate_filters import check_field, filter_criteria
+
+    try:
+        if parameter.name == "sort":
+            check_field(value)
+        elif parameter.name == "elements":
+            filter_criteria(elements=_symbols(value))
+        elif parameter.name == "formula":
+            filter_criteria(formula=value)
+        else:
+            filter_criteria(chemsys=value)
+    except InputError as exc:
+        raise typer.BadParameter(str(exc)) from None
+    return value
+
+
+Formula = Annotated[
+    str | None, typer.Option("--formula", help="Formula, e.g. NaCl.", callback=_check)
+]
 Chemsys = Annotated[
-    str | None, typer.Option("--chemsys", help="Chemical system, e.g. Na-Cl: just these elements.")
+    str | None,
+    typer.Option(
+        "--chemsys", help="Chemical system, e.g. Na-Cl: just these elements.", callback=_check
+    ),
 ]
 Elements = Annotated[
-    str | None, typer.Option("--elements", help="Elements that must be there, e.g. Na,O.")
+    str | None,
+    typer.Option("--elements", help="Elements that must be there, e.g. Na,O.", callback=_check),
 ]
 Status = Annotated[CandidateStatus | None, typer.Option("--status", help="How far it has come.")]
 Campaign = Annotated[str | None, typer.Option("--campaign", help="Name of the campaign.")]
@@ -53,7 +85,9 @@ MaxFormationEnergy = Annotated[
     float | None,
     typer.Option("--max-formation-energy", help="Highest predicted formation energy, eV/atom."),
 ]
-Sort = Annotated[str | None, typer.Option("--sort", help="Field to sort by, lowest first.")]
+Sort = Annotated[
+    str | None, typer.Option("--sort", help="Field to sort by, lowest first.", callback=_check)
+]
 Descending = Annotated[bool, typer.Option("--descending", help="Highest first.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="Most candidates.")]
 Skip = Annotated[int, typer.Option("--skip", min=0, help="Candidates to pass over first.")]
@@ -77,7 +111,8 @@ def build(
     from crystens_flows.builders import CandidateBuilder
     from crystens_flows.stores import open_stores
 
-    stores = open_stores(store)
+    stores = open_stores(store, create=watch)
+    stores.candidates.ensure_indexes()
     builder = CandidateBuilder(stores.job_store, stores.candidates)
     while True:
         with progress_bar("building candidates"):
@@ -156,16 +191,16 @@ def export(
 ) -> None:
     """Write the structures of candidates, the relaxed one where there is one, a file each."""
     from crystens_flows.candidates import export as export_structures
+    from crystens_flows.cli.folders import FolderWriter
     from crystens_flows.stores import open_stores
 
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise OutputFolderError(f"{output} is in use: give another folder with -o, or remove it")
-    candidates = open_stores(store, create=False).candidates
     filters = _filters(formula, chemsys, elements, status, campaign, max_formation_energy)
-    found = candidates.documents(**filters, sort=sort, descending=descending, limit=limit)
-    files, without = export_structures(found, output, structure_format.value)
-    if not files:
-        raise InputError("no candidate with a structure matches: loosen the filters")
+    with FolderWriter(output) as writer:
+        candidates = open_stores(store, create=False).candidates
+        found = candidates.documents(**filters, sort=sort, descending=descending, limit=limit)
+        files, without = export_structures(found, writer.temporary, structure_format.value)
+        if not files:
+            raise InputError("no candidate with a structure matches: loosen the filters")
     say(f"wrote {len(files)} structures to {output}; {len(without)} candidates have none")
 
 
@@ -180,13 +215,17 @@ def _filters(
     return {
         "formula": formula,
         "chemsys": chemsys,
-        "elements": [e.strip() for e in elements.split(",")] if elements else None,
+        "elements": _symbols(elements) if elements else None,
         "status": status,
         "campaign": campaign,
         "formation_energy_per_atom": (
             None if max_formation_energy is None else (None, max_formation_energy)
         ),
     }
+
+
+def _symbols(elements: str) -> list[str]:
+    return [symbol.strip() for symbol in elements.split(",")]
 
 
 def _flat(document: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -11,6 +11,16 @@ from crystens_flows.cli.options import Config, Format, GeneratorName, Number, Ou
 from crystens_flows.cli.output import progress_bar, say
 
 
+def _trainable(name: str) -> str:
+    from crystens_flows.generators import TRAINABLE_GENERATORS
+
+    if name not in TRAINABLE_GENERATORS:
+        raise typer.BadParameter(
+            f"'{name}' cannot be trained: give one of {', '.join(sorted(TRAINABLE_GENERATORS))}"
+        )
+    return name
+
+
 def train(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the checkpoint.")],
     data: Annotated[
@@ -23,7 +33,8 @@ def train(
         ),
     ] = None,
     generator: Annotated[
-        str, typer.Option("--generator", help="Which generator to train.")
+        str,
+        typer.Option("--generator", help="Which generator to train.", callback=_trainable),
     ] = "default",
     seed: Seed = 0,
     steps: Annotated[
@@ -59,12 +70,14 @@ def sample(
     config: Config = None,
 ) -> None:
     """Sample crystals: CrysTens in one file, a CIF each."""
-    from crystens_flows.cli.tensors import FolderWriter, decode_to
+    from crystens_flows.cli.folders import FolderWriter
+    from crystens_flows.cli.tensors import decode_to, print_decoded
     from crystens_flows.generators import load_generator
 
-    writer = FolderWriter(output)
-    loaded = load_generator(generator)
-    with progress_bar("sampling") as progress:
-        tensors = loaded.sample(number, seed, start, progress)
-    writer.save_tensors(tensors)
-    decode_to(writer, tensors, output_format, start)
+    with FolderWriter(output) as writer:
+        loaded = load_generator(generator)
+        with progress_bar("sampling") as progress:
+            tensors = loaded.sample(number, seed, start, progress)
+        writer.save_tensors(len(tensors), [tensors])
+        rows = decode_to(writer, tensors, f"generator {generator}", start)
+    print_decoded(rows, output, output_format)

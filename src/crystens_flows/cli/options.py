@@ -37,22 +37,33 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
 
 def _named(context: typer.Context, path: Path, values: dict[Any, Any]) -> dict[str, Any]:
     """Match the keys of a configuration file with the options of a command."""
-    known = {}
-    for parameter in context.command.params:
-        if parameter.name is None or parameter.name in ("config", "help"):
-            continue
-        for option in (*parameter.opts, parameter.name):
-            known[option.lstrip("-").replace("-", "_")] = parameter.name
+    known = {
+        option.removeprefix("--"): parameter.name
+        for parameter in context.command.params
+        for option in parameter.opts
+        if option.startswith("--") and option not in ("--config", "--help")
+    }
     found = {}
     for key, value in values.items():
-        name = known.get(str(key).replace("-", "_"))
+        name = known.get(str(key).replace("_", "-"))
         if name is None:
             raise typer.BadParameter(
-                f"{path} names an unknown option '{key}': known are "
-                f"{', '.join(sorted(k for k in known if len(k) > 1))}"
+                f"{path} names an unknown option '{key}': known are {', '.join(sorted(known))}"
             )
         found[name] = value
     return found
+
+
+def _generator(name: str) -> str:
+    """Take the name of a shipped generator or an existing folder."""
+    from crystens_flows.generators import SHIPPED_GENERATORS
+
+    if name not in SHIPPED_GENERATORS and not Path(name).is_dir():
+        raise typer.BadParameter(
+            f"there is no generator '{name}': give a shipped name "
+            f"({', '.join(sorted(SHIPPED_GENERATORS))}) or the folder of a checkpoint"
+        )
+    return name
 
 
 Config = Annotated[
@@ -68,7 +79,12 @@ Config = Annotated[
 Number = Annotated[int, typer.Option("-n", "--number", min=1, help="How many samples.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of all that is random.")]
 GeneratorName = Annotated[
-    str, typer.Option("--generator", help="A shipped generator or the folder of a checkpoint.")
+    str,
+    typer.Option(
+        "--generator",
+        help="A shipped generator or the folder of a checkpoint.",
+        callback=_generator,
+    ),
 ]
 Format = Annotated[OutputFormat, typer.Option("--format", help="How records are printed.")]
 StoreSpec = Annotated[

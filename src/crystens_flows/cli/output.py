@@ -57,6 +57,7 @@ def print_records(
         # Never narrower than the table: identifiers are there to be copied.
         console.width = max(console.width, Console(width=10_000).measure(table).maximum)
         console.print(table)
+    sys.stdout.flush()
 
 
 def _cell(value: Any) -> str:
@@ -70,7 +71,7 @@ def _cell(value: Any) -> str:
 @contextmanager
 def progress_bar(description: str) -> Iterator[Any]:
     """
-    Show a progress bar on standard error.
+    Show a progress bar on standard error where that is a terminal.
 
     Parameters
     ----------
@@ -89,7 +90,9 @@ def progress_bar(description: str) -> Iterator[Any]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=MESSAGES, transient=True) as progress:
+    with Progress(
+        *columns, console=MESSAGES, transient=True, disable=not MESSAGES.is_terminal
+    ) as progress:
         task = progress.add_task(description, total=None)
 
         def report(done: int, total: int, what: str | None = None) -> None:

@@ -2,68 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crystens_flows.cli.folders import TENSORS_FILE, FolderWriter
 from crystens_flows.cli.options import Config, Format, OutputFormat
 from crystens_flows.cli.output import print_records, progress_bar, reasons, say
-from crystens_flows.errors import InputError, OutputFolderError
+from crystens_flows.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
-TENSORS_FILE = "crystens.npy"
+    from crystens_flows.datasets import Dataset
+
 BATCH = 256
 COLUMNS = ["index", "formula", "n_sites", "space_group", "file", "reason"]
-
-
-class FolderWriter:
-    """
-    An output folder that is new or empty, so that nothing is overwritten.
-
-    Parameters
-    ----------
-    folder
-        The folder; made if absent.
-
-    Raises
-    ------
-    OutputFolderError
-        If it is a file or holds something.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise OutputFolderError(
-                f"{folder} is in use: give another folder with -o, or remove it"
-            )
-        self.folder = folder
-
-    def path(self, name: str) -> Path:
-        """Return the path of a file in the folder, which is made when it is first needed."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return self.folder / name
-
-    def save_tensors(self, tensors: np.ndarray) -> None:
-        """Write tensors of shape (n, 4, 64, 64) as one numpy file."""
-        import numpy as np
-
-        temporary = self.path(f".{TENSORS_FILE}.tmp")
-        with temporary.open("wb") as file:
-            np.save(file, tensors, allow_pickle=False)
-        temporary.replace(self.path(TENSORS_FILE))
-
-    def save_rows(self, name: str, rows: list[dict[str, Any]]) -> None:
-        """Write records as a CSV file."""
-        with self.path(name).open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]) if rows else ["index"])
-            writer.writeheader()
-            writer.writerows(rows)
 
 
 def encode(
@@ -80,39 +37,32 @@ def encode(
     config: Config = None,
 ) -> None:
     """Encode structures as CrysTens; what cannot be encoded is listed with its reason."""
-    import numpy as np
-
     from crystens_flows.cli.sources import read_dataset
-    from crystens_flows.representation.layout import SHAPE
 
-    writer = FolderWriter(output)
-    dataset, rejected = read_dataset(source)
-    temporary = writer.path(f".{TENSORS_FILE}.tmp")
-    tensors = np.lib.format.open_memmap(
-        temporary, mode="w+", dtype=np.float32, shape=(len(dataset), *SHAPE)
-    )
-    done = 0
-    with progress_bar("encoding") as progress:
-        for batch in dataset.crystens_batches(batch_size=BATCH):
-            tensors[done : done + len(batch)] = batch
-            done += len(batch)
-            progress(done, len(dataset))
-    tensors.flush()
-    del tensors
-    temporary.replace(writer.path(TENSORS_FILE))
-    writer.save_rows(
-        "index.csv",
-        [
-            {"index": i, "material_id": name, "n_sites": int(n), "space_group": int(group)}
-            for i, (name, n, group) in enumerate(
-                zip(dataset.material_ids, dataset.n_sites, dataset.space_groups, strict=True)
-            )
-        ],
-    )
-    writer.save_rows("rejected.csv", [{"entry": r.entry, "reason": r.reason} for r in rejected])
-    say(f"encoded {done}, rejected {len(rejected)}: {output / TENSORS_FILE}")
+    with FolderWriter(output) as writer:
+        dataset, rejected = read_dataset(source)
+        with progress_bar("encoding") as progress:
+            writer.save_tensors(len(dataset), _encoded(dataset, progress))
+        groups = zip(dataset.material_ids, dataset.n_sites, dataset.space_groups, strict=True)
+        writer.save_rows(
+            "index.csv",
+            [
+                {"index": i, "material_id": name, "n_sites": int(n), "space_group": int(group)}
+                for i, (name, n, group) in enumerate(groups)
+            ],
+        )
+        writer.save_rows("rejected.csv", [{"entry": r.entry, "reason": r.reason} for r in rejected])
+    say(f"encoded {len(dataset)}, rejected {len(rejected)}: {output / TENSORS_FILE}")
     for line in reasons(Counter(r.kind for r in rejected)):
         say(line)
+
+
+def _encoded(dataset: Dataset, progress: Callable[[int, int], None]) -> Iterator[np.ndarray]:
+    done = 0
+    for batch in dataset.crystens_batches(batch_size=BATCH):
+        yield batch
+        done += len(batch)
+        progress(done, len(dataset))
 
 
 def decode(
@@ -126,8 +76,9 @@ def decode(
     config: Config = None,
 ) -> None:
     """Decode CrysTens to crystal structures, a CIF each."""
-    writer = FolderWriter(output)
-    decode_to(writer, load_tensors(tensors), output_format)
+    with FolderWriter(output) as writer:
+        rows = decode_to(writer, load_tensors(tensors), str(tensors))
+    print_decoded(rows, output, output_format)
 
 
 def load_tensors(path: Path) -> np.ndarray:
@@ -162,21 +113,27 @@ def load_tensors(path: Path) -> np.ndarray:
             f"{path} is no numpy file, or damaged: give a .npy file of CrysTens as "
             "'crystens sample' and 'crystens encode' write it"
         ) from exc
-    if not isinstance(array, np.ndarray) or array.shape[1:] != SHAPE or array.ndim != 4:
-        shape = getattr(array, "shape", "several arrays")
+    if not isinstance(array, np.ndarray):
         raise InputError(
-            f"{path} holds {shape}: CrysTens have the shape (n, {', '.join(map(str, SHAPE))})"
+            f"{path} is an archive of arrays (.npz): give a .npy file of CrysTens; structures of a "
+            "data set file become one with 'crystens encode'"
         )
+    if array.shape[1:] != SHAPE:
+        raise InputError(
+            f"{path} holds {array.shape}: CrysTens have the shape (n, {', '.join(map(str, SHAPE))})"
+        )
+    if not np.issubdtype(array.dtype, np.floating):
+        raise InputError(f"{path} holds {array.dtype}: CrysTens are of a float type")
     if len(array) == 0:
         raise InputError(f"{path} holds no tensor: give at least one")
     return array
 
 
 def decode_to(
-    writer: FolderWriter, tensors: np.ndarray, output_format: OutputFormat, start: int = 0
-) -> None:
+    writer: FolderWriter, tensors: np.ndarray, source: str, start: int = 0
+) -> list[dict[str, Any]]:
     """
-    Decode tensors, write a CIF each and an index, and print the records.
+    Decode tensors and write a CIF each and an index.
 
     Parameters
     ----------
@@ -184,10 +141,15 @@ def decode_to(
         Where files go.
     tensors
         Normalised, shape (n, 4, 64, 64).
-    output_format
-        How the records are printed.
+    source
+        Where they are from, for the error.
     start
         Index of the first.
+
+    Returns
+    -------
+    list of dict
+        A record each.
 
     Raises
     ------
@@ -199,18 +161,34 @@ def decode_to(
         for row in _decoded_rows(writer, tensors, start):
             rows.append(row)
             progress(len(rows), len(tensors))
+    if all(row["reason"] for row in rows):
+        raise InputError(
+            f"{source}: no tensor could be decoded (first reason: {rows[0]['reason']}): "
+            "are they normalised CrysTens?"
+        )
     writer.save_rows("index.csv", rows)
+    return rows
+
+
+def print_decoded(rows: list[dict[str, Any]], folder: Path, output_format: OutputFormat) -> None:
+    """
+    Print the records of :func:`decode_to` and a summary.
+
+    Parameters
+    ----------
+    rows
+        The records.
+    folder
+        Where the files are.
+    output_format
+        How the records are printed.
+    """
     print_records(rows, COLUMNS, output_format)
     failed = Counter(row["reason"] for row in rows if row["reason"])
     made = len(rows) - failed.total()
-    say(f"decoded {made} of {len(rows)}, rejected {failed.total()}: {writer.folder}")
+    say(f"decoded {made} of {len(rows)}, rejected {failed.total()}: {folder}")
     for line in reasons(failed):
         say(line)
-    if made == 0:
-        raise InputError(
-            f"no tensor could be decoded (first reason: {rows[0]['reason']}): "
-            "are they normalised CrysTens?"
-        )
 
 
 def _decoded_rows(
