@@ -289,7 +289,39 @@ def test_default_is_the_setting_then_the_output_folder(tmp_path, monkeypatch):
 
 BAD_FILES = {
     "not yaml": ("JOB_STORE: [", "store.yaml"),
-    "no job store": ("docs_store: {}", "JOB_STORE"),
+    "no job store": ("docs_store: {}", "no JOB_STORE: write JOB_STORE as in jobflow.yaml"),
+    "empty": ("", "no JOB_STORE"),
+    "a list": ("[1]", "no JOB_STORE"),
+    "a number as store": ("JOB_STORE: {docs_store: 5}", "docs_store is no store with a type"),
+    "no type": ("JOB_STORE: {docs_store: {}}", "docs_store is no store with a type: write"),
+    "type of a wrong kind": ("JOB_STORE: {docs_store: {type: [1]}}", "docs_store is no store"),
+    "stores of a wrong kind": (
+        "JOB_STORE: {docs_store: {type: MemoryStore}, additional_stores: [data]}",
+        "additional_stores holds no stores by name: write",
+    ),
+    "a word as additional store": (
+        "JOB_STORE: {docs_store: {type: MemoryStore}, additional_stores: {data: MemoryStore}}",
+        "data is no store with a type",
+    ),
+    "a number as candidate store": (
+        "{JOB_STORE: {docs_store: {type: MemoryStore}}, CANDIDATE_STORE: 5}",
+        "CANDIDATE_STORE is no store with a type",
+    ),
+    "options of a wrong kind": (
+        "JOB_STORE: {docs_store: {type: MongoStore, mongoclient_kwargs: 5}}",
+        "mongoclient_kwargs of docs_store",
+    ),
+    "port of a wrong kind": (
+        "JOB_STORE: {docs_store: {type: MongoStore, port: x, database: a, collection_name: b}, "
+        "additional_stores: {data: {type: MemoryStore}}}",
+        "wrong kind .port must be an instance of int.: correct the options",
+    ),
+    "path of a wrong kind": (
+        "JOB_STORE: {docs_store: {type: MontyStore, database_path: 5, collection_name: b}, "
+        "additional_stores: {data: {type: MemoryStore}}}",
+        "an option is of a wrong kind",
+    ),
+    "key of a wrong kind": ("{JOB_STORE: {docs_store: {type: MemoryStore}}, 5: 6}", "key 5"),
     "unknown key": ("{JOB_STORE: {docs_store: {type: MemoryStore}}, X: 1}", "unknown key X"),
     "unknown type": ("JOB_STORE: {docs_store: {type: NoStore}}", "NoStore"),
     "no data": ("JOB_STORE: {docs_store: {type: MemoryStore}}", "'data'"),
@@ -307,6 +339,14 @@ def test_wrong_store_files(text, named, tmp_path):
     path.write_text(text)
     with pytest.raises(StoreError, match=named) as caught:
         open_stores(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xd8\xff", b"SQLite format 3\x00\x10"])
+def test_a_file_that_is_no_text(content, tmp_path):
+    (tmp_path / "outputs.collection").write_bytes(content)
+    with pytest.raises(StoreError, match=r"no YAML text.*the folder of a store") as caught:
+        open_stores(tmp_path / "outputs.collection")
     assert "\n" not in str(caught.value)
 
 

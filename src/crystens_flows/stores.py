@@ -25,6 +25,10 @@ DATA_STORE = "data"
 _TIMEOUT = {"serverSelectionTimeoutMS": 5000}
 _MONGO_TYPES = ("MongoStore", "MongoURIStore", "GridFSStore", "GridFSURIStore")
 _PATH_KEYS = ("database_path", "path", "paths")
+_FILE_REMEDY = (
+    "write JOB_STORE as in jobflow.yaml, docs_store and each of additional_stores with its type, "
+    "e.g. {type: MontyStore, collection_name: outputs, database_path: store}"
+)
 
 
 @dataclass
@@ -131,16 +135,20 @@ def _from_file(path: Path) -> Stores:
     try:
         spec = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
-        raise StoreError(f"store file {path}: {' '.join(str(exc).split())}") from exc
+        raise StoreError(
+            f"store file {path} is no YAML text ({' '.join(str(exc).split())}): give a store file, "
+            "the folder of a store or a mongodb:// URI"
+        ) from exc
     job_spec = spec.get("JOB_STORE") if isinstance(spec, dict) else None
-    if not isinstance(job_spec, dict) or not isinstance(job_spec.get("docs_store"), dict):
-        raise StoreError(f"store file {path} must hold JOB_STORE with docs_store, as jobflow.yaml")
-    if unknown := sorted(set(spec) - {"JOB_STORE", "CANDIDATE_STORE"}):
+    if not isinstance(job_spec, dict):
+        raise StoreError(f"store file {path} has no JOB_STORE: {_FILE_REMEDY}")
+    if unknown := [key for key in spec if key not in ("JOB_STORE", "CANDIDATE_STORE")]:
         raise StoreError(
             f"store file {path}: unknown key {unknown[0]}; known are JOB_STORE, CANDIDATE_STORE"
         )
-    job_spec = _prepared(job_spec, path)
     candidate_spec = spec.get("CANDIDATE_STORE")
+    _check_kinds(job_spec, candidate_spec, path)
+    job_spec = _prepared(job_spec, path)
     if candidate_spec is None:
         candidate_spec = {**job_spec["docs_store"], "collection_name": "candidates"}
     try:
@@ -149,12 +157,33 @@ def _from_file(path: Path) -> Stores:
     except KeyError as exc:
         raise StoreError(f"store file {path}: there is no store of type {exc}") from exc
     except (TypeError, ValueError, AttributeError, PyMongoError, MaggmaStoreError) as exc:
-        raise StoreError(f"store file {path}: {_without_password(str(exc))}") from exc
+        reason = " ".join(_without_password(str(exc)).split())
+        raise StoreError(f"store file {path}: {reason}; correct the options there") from exc
     if DATA_STORE not in job_store.additional_stores:  # type: ignore[has-type]
         raise StoreError(
             f"store file {path}: JOB_STORE has no additional store '{DATA_STORE}', for arrays"
         )
     return Stores(job_store, CandidateStore(candidates.docs_store), str(path))
+
+
+def _check_kinds(job_spec: dict, candidate_spec: Any, path: Path) -> None:
+    """Check that a store stands where one must, before jobflow trips over something else."""
+    additional = job_spec.get("additional_stores") or {}
+    if not isinstance(additional, dict):
+        raise StoreError(
+            f"store file {path}: additional_stores holds no stores by name: {_FILE_REMEDY}"
+        )
+    found = {"docs_store": job_spec.get("docs_store"), **additional}
+    if candidate_spec is not None:
+        found["CANDIDATE_STORE"] = candidate_spec
+    for name, store in found.items():
+        if not isinstance(store, dict) or not isinstance(store.get("type"), str):
+            raise StoreError(f"store file {path}: {name} is no store with a type: {_FILE_REMEDY}")
+        if not isinstance(store.get("mongoclient_kwargs") or {}, dict):
+            raise StoreError(
+                f"store file {path}: mongoclient_kwargs of {name} must be options by name, e.g. "
+                "{tls: true}"
+            )
 
 
 def _prepared(spec: Any, path: Path) -> Any:
@@ -172,7 +201,7 @@ def _prepared(spec: Any, path: Path) -> Any:
     if filled.get("type") == "MontyStore" and filled.get("storage", "sqlite") == "sqlite":
         filled["type"] = EmbeddedStore.__name__
     if filled.get("type") in _MONGO_TYPES:
-        filled["mongoclient_kwargs"] = {**_TIMEOUT, **filled.get("mongoclient_kwargs", {})}
+        filled["mongoclient_kwargs"] = {**_TIMEOUT, **(filled.get("mongoclient_kwargs") or {})}
     return filled
 
 
@@ -202,6 +231,11 @@ def _connect(stores: Stores, *, create: bool) -> None:
         ) from exc
     except OSError as exc:
         raise StoreError(f"store {stores.description}: {exc}") from exc
+    except (TypeError, ValueError) as exc:  # how the stores say that an option is of a wrong kind
+        raise StoreError(
+            f"store {stores.description}: an option is of a wrong kind "
+            f"({_without_password(str(exc))}): correct the options of its stores"
+        ) from exc
 
 
 def _ensure_indexes(stores: Stores) -> None:
