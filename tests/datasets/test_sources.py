@@ -104,8 +104,13 @@ def test_unknown_and_missing_sources(tmp_path):
     (tmp_path / "a.xyz").write_text("1\n\nNa 0 0 0\n")
     with pytest.raises(DatasetError, match=r"unknown kind '\.xyz'"):
         read(tmp_path / "a.xyz")
-    with pytest.raises(DatasetError, match="does not exist"):
+    with pytest.raises(
+        DatasetError, match=r"does not exist: give a folder of CIFs.*\.npz, made by"
+    ):
         read(tmp_path / "nowhere")
+    (tmp_path / "a.npz").touch()
+    with pytest.raises(DatasetError, match=r"a data set file, not structures.*Dataset\.load"):
+        read(tmp_path / "a.npz")
 
 
 def _dicts(structure: Structure) -> list:

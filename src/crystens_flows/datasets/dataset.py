@@ -201,7 +201,7 @@ class Dataset:
         """Return some rows, in the order given, as a data set without splits."""
         rows = np.asarray(indices, dtype=np.int64)
         if len(rows) == 0:
-            raise DatasetError("the data set is empty: no row was chosen")
+            raise DatasetError("the data set is empty: choose at least one row")
         return Dataset(
             material_ids=[self.material_ids[i] for i in rows],
             numbers=self.numbers[rows],

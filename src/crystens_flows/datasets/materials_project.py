@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 _FIELDS = ["material_id", "structure", *PROPERTIES]
 _BATCH = 500
-_OFFLINE = "without a network, read files instead or use the crystals that ship: shipped()"
+_OFFLINE = (
+    "without a network, read files, or use the crystals that ship with the package (in Python: "
+    "datasets.shipped())"
+)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ FORMATS = (
 )
 """The sources that :func:`open_source` knows, for messages."""
 
+DATASET_FILES = "a data set file *.npz, made by `crystens train` or Dataset.save"
+"""What is no source but a data set already, for messages."""
+
 _DAMAGED = (OSError, EOFError, zlib.error, UnicodeDecodeError)
 
 
@@ -45,7 +48,7 @@ def open_source(path: Path) -> tuple[Iterator[Entry], int | None]:
     if path.is_dir():
         return _open_folder(path)
     if not path.is_file():
-        raise DatasetError(f"{path} does not exist: give {FORMATS}")
+        raise DatasetError(f"{path} does not exist: give {FORMATS}; or {DATASET_FILES}")
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] == ".gz":
         suffixes.pop()
@@ -60,8 +63,15 @@ def open_source(path: Path) -> tuple[Iterator[Entry], int | None]:
             return _jsonl_entries(path), None
         case ".db":
             return _open_ase(path)
+        case ".npz":
+            raise DatasetError(
+                f"{path} is a data set file, not structures: read it with Dataset.load, or give "
+                f"{FORMATS}"
+            )
         case suffix:
-            raise DatasetError(f"{path} is of unknown kind {suffix!r}: give {FORMATS}")
+            raise DatasetError(
+                f"{path} is of unknown kind {suffix!r}: give {FORMATS}; or {DATASET_FILES}"
+            )
 
 
 def _open_folder(folder: Path) -> tuple[Iterator[Entry], int]:
@@ -84,7 +94,8 @@ def _csv_entries(path: Path) -> Iterator[Entry]:
     for frame in _csv_frames(path):
         if "cif" not in frame.columns:
             raise DatasetError(
-                f"{path} has no column 'cif' (its columns: {', '.join(frame.columns)})"
+                f"{path} has no column 'cif' (its columns: {', '.join(frame.columns)}): name the "
+                "one with the CIF texts so"
             )
         for fields in frame.to_dict("records"):
             row += 1
@@ -140,7 +151,9 @@ def _json_entries(path: Path) -> Iterator[Entry]:
         except (*_DAMAGED, ValueError) as exc:
             raise _damaged(path, exc) from exc
     if not isinstance(content, dict):
-        raise DatasetError(f"{path} holds neither a list nor a dict of pymatgen structures")
+        raise DatasetError(
+            f"{path} holds neither a list nor a dict of pymatgen structures: give {FORMATS}"
+        )
     if "sites" in content or "structure" in content:
         yield _json_entry(content, str(path), _stem(path.name))
     else:

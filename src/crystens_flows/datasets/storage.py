@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from crystens_flows.datasets.dataset import Dataset
 from crystens_flows.datasets.records import MAX_SITES, PROPERTIES
+from crystens_flows.datasets.sources import DATASET_FILES, FORMATS
 from crystens_flows.errors import DatasetError
 
 FORMAT = "crystens_flows data set 1"
 """What the entry ``format`` of the file says."""
 
-_REMEDY = "read the source again with build_dataset, or copy the file again"
+_REMEDY = f"give {DATASET_FILES}; or structures: {FORMATS}"
 
 
 def save(dataset: Dataset, path: Path) -> Path:
