@@ -11,6 +11,7 @@ from pymatgen.core import Structure
 from crystens_flows.builders import CandidateBuilder
 from crystens_flows.candidates import RECORD_FIELDS, CandidateStore, export, nested_value
 from crystens_flows.errors import InputError, OutputFolderError
+from crystens_flows.export_format import ExportFormat
 from crystens_flows.schemas import CandidateDocument, CandidateStatus
 from crystens_flows.stores import open_stores
 from stage_jobs import campaign_jobs, contents, ids, provenance, run_jobs, structure_of
@@ -204,12 +205,13 @@ def test_wrong_queries(query, named):
         store.query(**query)
 
 
-@pytest.mark.parametrize("fmt", ["cif", "poscar", "json"])
+@pytest.mark.parametrize("fmt", ["cif", "poscar", ExportFormat.JSON])
 def test_export(candidates, tmp_path, fmt):
     written, without = export(candidates.documents(campaign="a"), tmp_path / "out", fmt)
     assert len(written) == candidates.count(campaign="a", n_sites=(1, None))
     assert len(written) + len(without) == 40
     assert sorted(written) == sorted((tmp_path / "out").iterdir())
+    assert {path.suffix for path in written} == {ExportFormat(fmt).suffix}
     for path in written:
         found = candidates.get(path.stem)
         structure = Structure.from_file(path) if fmt != "poscar" else _poscar(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from maggma.core import Sort, Store
 from maggma.stores.mongolike import MongoStore
@@ -12,12 +12,11 @@ from monty.json import MSONable
 
 from crystens_flows.candidate_filters import Filters, check_field, filter_criteria
 from crystens_flows.errors import InputError, OutputFolderError
+from crystens_flows.export_format import ExportFormat
 from crystens_flows.schemas import CandidateDocument
 
 if TYPE_CHECKING:
     import pandas as pd
-
-ExportFormat = Literal["cif", "poscar", "json"]
 
 RECORD_FIELDS = (
     "candidate_id",
@@ -46,7 +45,6 @@ INDEXES = (
     "formation_energy_per_atom",
     "energy_per_atom",
 )
-_SUFFIXES = {"cif": ".cif", "poscar": ".vasp", "json": ".json"}
 
 
 class CandidateStore(MSONable):
@@ -307,7 +305,7 @@ def nested_value(doc: dict[str, Any], path: str) -> Any:
 def export(
     candidates: Iterable[CandidateDocument],
     folder: str | Path,
-    format: ExportFormat,  # noqa: A002
+    format: ExportFormat | str,  # noqa: A002
 ) -> tuple[list[Path], list[str]]:
     """
     Write structures to files, the relaxed one where there is one, else the one decoded.
@@ -319,7 +317,8 @@ def export(
     folder
         Where to write; made where it does not exist and there is something to write.
     format
-        ``"cif"`` (``<candidate_id>.cif``), ``"poscar"`` (``.vasp``) or ``"json"`` (pymatgen's).
+        An :class:`~crystens_flows.export_format.ExportFormat` or its name: ``"cif"``
+        (``<candidate_id>.cif``), ``"poscar"`` (``.vasp``) or ``"json"`` (pymatgen's).
 
     Returns
     -------
@@ -333,8 +332,10 @@ def export(
     OutputFolderError
         If the folder cannot be written to.
     """
-    if format not in _SUFFIXES:
-        raise InputError(f"format {format!r} is not one of {', '.join(_SUFFIXES)}")
+    known = [str(each) for each in ExportFormat]
+    if format not in known:
+        raise InputError(f"format {format!r} is not one of {', '.join(known)}")
+    kind = ExportFormat(format)
     folder = Path(folder)
     written, without = [], []
     try:
@@ -344,8 +345,8 @@ def export(
                 without.append(candidate.candidate_id)
                 continue
             folder.mkdir(parents=True, exist_ok=True)
-            path = folder / f"{candidate.candidate_id}{_SUFFIXES[format]}"
-            path.write_text(structure.to(fmt=format))
+            path = folder / f"{candidate.candidate_id}{kind.suffix}"
+            path.write_text(structure.to(fmt=kind.value))
             written.append(path)
     except OSError as exc:
         raise OutputFolderError(f"cannot write to {folder}: {exc.strerror}") from exc
