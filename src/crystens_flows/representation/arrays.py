@@ -84,9 +84,9 @@ def structure_arrays(
     Raises
     ------
     InputError
-        For something else than structures, a structure without sites, with more than 52, disordered, or with coordinates or a
-        lattice that are not finite; it names the structure. Also for space groups that are not
-        one number from 1 to 230 for each structure.
+        For something else than structures, or a structure without sites, with more than 52,
+        disordered, or with coordinates or a lattice that are not finite; it names the structure.
+        Also for space groups that are not one number from 1 to 230 for each structure.
     """
     structures = _structures(structures)
     n = len(structures)
