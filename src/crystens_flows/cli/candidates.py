@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +11,7 @@ import typer
 from crystens_flows.cli.options import Config, Format, OutputFormat, StoreSpec
 from crystens_flows.cli.output import print_records, progress_bar, say
 from crystens_flows.errors import InputError
+from crystens_flows.export_format import ExportFormat
 from crystens_flows.status import CandidateStatus
 
 COLUMNS = [
@@ -36,34 +36,6 @@ app = typer.Typer(
 def _candidates(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
-
-
-class ExportFormat(StrEnum):
-    """Formats of exported structures."""
-
-    CIF = "cif"
-    POSCAR = "poscar"
-    JSON = "json"
-
-
-def _check(parameter: typer.CallbackParam, value: str | None) -> str | None:
-    """Check a value that can be wrong for what it is compared with."""
-    if value is None:
-        return None
-    from crystens_flows.candidate_filters import check_field, filter_criteria
-
-    try:
-        if parameter.name == "sort":
-            check_field(value)
-        elif parameter.name == "elements":
-            filter_criteria(elements=_symbols(value))
-        elif parameter.name == "formula":
-            filter_criteria(formula=value)
-        else:
-            filter_criteria(chemsys=value)
-    except InputError as exc:
-        raise typer.BadParameter(str(exc)) from None
-    return value
 
 
 Formula = Annotated[
