@@ -38,6 +38,26 @@ def _candidates(context: typer.Context) -> None:
         typer.echo(context.get_help())
 
 
+def _check(parameter: typer.CallbackParam, value: str | None) -> str | None:
+    """Check a value that can be wrong for what it is compared with."""
+    if value is None:
+        return None
+    from crystens_flows.candidate_filters import check_field, filter_criteria
+
+    try:
+        if parameter.name == "sort":
+            check_field(value)
+        elif parameter.name == "elements":
+            filter_criteria(elements=_symbols(value))
+        elif parameter.name == "formula":
+            filter_criteria(formula=value)
+        else:
+            filter_criteria(chemsys=value)
+    except InputError as exc:
+        raise typer.BadParameter(str(exc)) from None
+    return value
+
+
 Formula = Annotated[
     str | None, typer.Option("--formula", help="Formula, e.g. NaCl.", callback=_check)
 ]
