@@ -99,6 +99,7 @@ def test_a_run_says_what_was_made_and_where(whole_run):
     assert (folder / "candidates.csv").read_text().count("\n") == 11
     report = (folder / "report.html").read_text()
     assert all(best["candidate_id"] in report for best in summary["best"])
+    assert "with CHGNet" in report
     assert "http" not in report.replace("</html>", "")
 
 
@@ -281,6 +282,7 @@ def test_the_report_escapes_what_it_shows():
                     "formula": hostile,
                     "n_sites": 2,
                     "formation_energy_per_atom": -1.0,
+                    "engine": hostile,
                     "energies": [None] * 5,
                     "pressures": [None] * 4,
                 }

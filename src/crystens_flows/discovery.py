@@ -234,6 +234,7 @@ def summarise(
     best = [
         {
             **{key: document[key] for key in ("candidate_id", *fields[:-1])},
+            "engine": document["relaxation"]["engine"],
             "energies": document["relaxation"]["energies"],
             "pressures": document["relaxation"]["pressures"],
         }

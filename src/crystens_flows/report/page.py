@@ -71,6 +71,7 @@ def _funnel(summary: Mapping[str, Any]) -> str:
 def _relaxed(best: Sequence[Mapping[str, Any]]) -> str:
     if not best:
         return "<p>None.</p>"
+    engines = ", ".join(sorted({str(candidate["engine"]) for candidate in best}))
     header = (
         "candidate",
         "formula",
@@ -90,7 +91,11 @@ def _relaxed(best: Sequence[Mapping[str, Any]]) -> str:
         )
         for candidate in best
     )
-    return _table(header, rows)
+    explained = (
+        f"<p>E0 before and E1 to E4 after each of four successive relaxations with "
+        f"{escape(engines)}, eV a cell; P1 to P4 the external pressure after each, kbar.</p>"
+    )
+    return explained + _table(header, rows)
 
 
 def _rejected(rejected: Mapping[str, Mapping[str, int]]) -> str:
