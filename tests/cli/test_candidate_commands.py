@@ -36,7 +36,12 @@ def test_build_says_how_many(crystens, store):
 
 
 def test_build_watches_a_store_that_is_yet_to_come(tmp_path):
-    command = [*(sys.executable, "-c", "from crystens_flows.cli import main; main()"), "build"]
+    # a shell starts background processes with interrupts ignored; here they are wanted
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from crystens_flows.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, "build"]
     with subprocess.Popen(
         [*command, "--watch", "--store", tmp_path / "new"], stderr=subprocess.PIPE, text=True
     ) as process:
