@@ -1,6 +1,7 @@
 """Fixtures and settings for all tests."""
 
 from hypothesis import settings
+
 from mongo_fixture import mongo_server, mongo_uri
 
 # How long an example takes says more about the machine than about the code.
