@@ -62,6 +62,7 @@ def test_the_same_outputs_as_run_locally(tmp_path):
 
 def test_jobs_run_in_folders_of_their_own_and_write_to_the_log(tmp_path, capsys):
     capsys.readouterr()
+    handlers = list(logging.getLogger("jobflow").handlers)
     local.run(everything(tmp_path / "notes"), job_store(tmp_path), tmp_path / "run")
     assert len(list((tmp_path / "run" / "jobs").iterdir())) == len(lines(tmp_path / "notes")) + 2
     printed = capsys.readouterr()
@@ -69,7 +70,7 @@ def test_jobs_run_in_folders_of_their_own_and_write_to_the_log(tmp_path, capsys)
     text = (tmp_path / "run" / "run.log").read_text()
     assert "adding split.0" in text
     assert "Finished job - add" in text
-    assert not logging.getLogger("jobflow").handlers
+    assert logging.getLogger("jobflow").handlers == handlers
 
 
 def test_a_second_start_runs_nothing(tmp_path):
