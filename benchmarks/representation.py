@@ -20,7 +20,7 @@ from pymatgen.core import Structure
 from threadpoolctl import threadpool_limits
 
 from crystens_flows.representation import MAX_SITES, REFERENCE, decode, encode
-from crystens_flows.representation.arrays import space_group_number
+from crystens_flows.representation.space_group import find_space_group
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "representation"))
 import plain_loop
@@ -31,6 +31,12 @@ FIRST_SITE = 12
 
 FIRST_OF_MPTS_52 = 14258
 """Row of the shipped crystals where those of MPTS-52, of up to 52 sites, begin."""
+
+
+def space_group_number(structure: Structure) -> int | None:
+    return find_space_group(
+        structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers
+    )
 
 
 def load(path: str | None, n: int) -> list[Structure]:

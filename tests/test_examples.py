@@ -46,6 +46,15 @@ def test_flow_example(tmp_path):
     assert "relaxed" in printed
 
 
+@pytest.mark.parametrize(
+    "script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem
+)
+def test_benchmarks_fit_the_package(script, tmp_path):
+    """They import what there is; `make bench` runs them."""
+    code = f"import runpy; print(sorted(runpy.run_path({str(script)!r}, run_name='imported'))[0])"
+    assert run(["-c", code], folder=tmp_path)
+
+
 @pytest.mark.parametrize("script", ["discover_embedded.py", "discover_mongodb.py"])
 def test_workflow_scripts(script, tmp_path, request):
     store = ["--store", request.getfixturevalue("mongo_uri")] if "mongodb" in script else []

@@ -90,8 +90,15 @@ def progress_bar(description: str) -> Iterator[Any]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
+    # Bound to the stream of now: jobs that run meanwhile have theirs redirected to a log.
+    console = Console(file=sys.stderr, highlight=False)
     with Progress(
-        *columns, console=MESSAGES, transient=True, disable=not MESSAGES.is_terminal
+        *columns,
+        console=console,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        disable=not console.is_terminal,
     ) as progress:
         task = progress.add_task(description, total=None)
 
