@@ -42,7 +42,7 @@ def test_a_checkpoint_folder_that_cannot_be_made(crystens, tmp_path):
     assert result.code == 1
     assert result.err.count("\n") == 1
     assert "mine.csv/mine" in result.err
-    assert "Not a directory" in result.err
+    assert "mine.csv is a file" in result.err
 
 
 def test_train_from_something_that_is_no_data(crystens, tmp_path):

@@ -11,6 +11,7 @@ from crystens_flows.generators import (
     generator_sha256,
     load_generator,
     resolve_generator,
+    train_generator,
 )
 from crystens_flows.generators.checkpoints import (
     claim_folder,
@@ -102,6 +103,8 @@ def test_a_foreign_folder_is_left_alone(tmp_path):
     with pytest.raises(OutputFolderError, match="in use for something else"):
         claim_folder(tmp_path, {"generator": "flow", "seed": 1})
     assert [path.name for path in tmp_path.iterdir()] == ["nacl.cif"]
+    with pytest.raises(OutputFolderError, match=r"nacl\.cif is a file"):
+        train_generator("default", None, tmp_path / "nacl.cif" / "run")
 
 
 def test_relative_folders_become_absolute(copy, monkeypatch):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crystens_flows.errors import CheckpointError, InputError, import_extra
 from crystens_flows.generators.base import Generator, Progress
-from crystens_flows.generators.checkpoints import read_header
+from crystens_flows.generators.checkpoints import read_header, refuse_foreign
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 
@@ -166,6 +166,8 @@ def train_generator(
         If there is no such generator to train.
     DatasetError
         If the data set cannot be read or lacks a split.
+    OutputFolderError
+        If the folder is in use for something else, or for another training.
     """
     from crystens_flows.datasets import Dataset, shipped
 
@@ -173,6 +175,7 @@ def train_generator(
         raise InputError(
             f"unknown generator '{name}': can be trained: {', '.join(sorted(TRAINABLE_GENERATORS))}"
         )
+    refuse_foreign(folder)
     data = SHIPPED_DATA if dataset is None else str(dataset)
     return generator_class(TRAINABLE_GENERATORS[name]).fit(
         shipped() if dataset is None else Dataset.load(Path(dataset)),

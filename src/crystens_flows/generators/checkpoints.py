@@ -38,13 +38,18 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def refuse_foreign(folder: Path) -> None:
     """
-    Refuse a folder for a training that holds anything but a data set made for it.
+    Refuse a folder for a training that holds anything but that training, or data made for it.
 
     Raises
     ------
     OutputFolderError
-        If it is a file or holds something else.
+        If it is a file, lies in one, or holds something else.
     """
+    if (folder / TRAINING_FILE).is_file():
+        return
+    existing = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not existing.is_dir():
+        raise OutputFolderError(f"{existing} is a file: give another folder than {folder}")
     if folder.exists() and (
         not folder.is_dir() or any(f.name not in DATASET_FILES for f in folder.iterdir())
     ):
