@@ -1,0 +1,1 @@
+"""Formation energies from matgl's M3GNet: the model that ships, and how it is trained."""
