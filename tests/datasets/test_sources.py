@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 
 import numpy as np
@@ -78,9 +79,34 @@ def test_csv(tmp_path, ending):
 
 
 def test_csv_without_cifs(tmp_path):
-    (tmp_path / "a.csv").write_text("material_id,structure\nmp-1,x\n")
-    with pytest.raises(DatasetError, match=r"no column 'cif'.*material_id, structure"):
+    (tmp_path / "a.csv").write_text("material_id,geometry\nmp-1,x\n")
+    with pytest.raises(DatasetError, match=r"no column 'cif'.*material_id, geometry"):
         read(tmp_path / "a.csv")
+
+
+def test_csv_of_pymatgen_json(tmp_path, halite):
+    text = json.dumps(halite.as_dict())
+    pd.DataFrame(
+        {
+            "structure": [text, text[:-5], "[1]", "", str(halite.as_dict())],
+            "band_gap": [5.0, 1.0, 1.0, 1.0, 1.0],
+        }
+    ).to_csv(tmp_path / "a.csv")
+    records, rejected = read(tmp_path / "a.csv")
+    assert [(r.material_id, r.space_group, r.band_gap) for r in records] == [("row-1", 221, 5.0)]
+    assert [r.kind for r in rejected] == ["unreadable"] * 4
+
+
+def test_csv_with_both_columns_takes_the_cif(tmp_path):
+    pd.DataFrame({"structure": ["x"], "cif": [NACL]}).to_csv(tmp_path / "a.csv")
+    assert len(read(tmp_path / "a.csv")[0]) == 1
+
+
+def test_csv_row_that_ends_early(tmp_path):
+    (tmp_path / "a.csv").write_text(f'band_gap,cif,material_id\n1,"{NACL}"\n2\n')
+    records, rejected = read(tmp_path / "a.csv")
+    assert [record.material_id for record in records] == ["row-1"]
+    assert [(r.material_id, r.reason) for r in rejected] == [("row-2", "unreadable: no CIF text")]
 
 
 @pytest.mark.parametrize("keep", [0, 10, 200, -1, -9, -30])
@@ -101,9 +127,9 @@ def test_empty_csv(tmp_path):
 
 
 def test_unknown_and_missing_sources(tmp_path):
-    (tmp_path / "a.xyz").write_text("1\n\nNa 0 0 0\n")
-    with pytest.raises(DatasetError, match=r"unknown kind '\.xyz'"):
-        read(tmp_path / "a.xyz")
+    (tmp_path / "a.pdb").write_text("ATOM\n")
+    with pytest.raises(DatasetError, match=r"unknown kind '\.pdb'.*POSCAR"):
+        read(tmp_path / "a.pdb")
     with pytest.raises(
         DatasetError, match=r"does not exist: give a folder of CIFs.*\.npz, made by"
     ):
@@ -203,8 +229,6 @@ JSON = st.recursive(
 )
 @settings(max_examples=100, deadline=None)
 def test_array_is_decoded_piece_by_piece(items, size, indent):
-    import io
-
     stream = io.StringIO(json.dumps(items, indent=indent) + "\n")
     assert stream.read(1) == "["
     assert list(_array_items(stream, size)) == items
@@ -251,6 +275,109 @@ def test_file_that_is_no_ase_database(tmp_path):
         with pytest.raises(DatasetError, match=name):
             read(tmp_path / name)
     assert (tmp_path / "b.db").read_bytes() == before
+
+
+POSCARS = {
+    "direct": "comment\n1.0\n4 0 0\n0 5 0\n1 0 6\nNa Cl\n1 1\nDirect\n0 0 0\n0.5 0.5 0.5\n",
+    "cartesian": "\n2.0\n2 0 0\n0 2.5 0\n0.5 0 3\nNa Cl\n1 1\nCartesian\n0 0 0\n1 1 1 Cl\n",
+    "volume": "x\n-120\n2 0 0\n0 2.5 0\n0.5 0 3\nNa Cl\n1 1\nCartesian\n0 0 0\n1 1 1\n",
+    "volume, direct": "x\n-90 # A^3\n2 0 0\n0 2 0\n1 0 3\nNa Cl\n1 1\nDirect\n0 0 0\n.1 .2 .3\n",
+    "selective": "x\n1\n4 0 0\n0 5 0\n1 0 6\nNa Cl\n1 1\nSelective dynamics\nDirect\n"
+    "0 0 0 T T F\n0.5 0.5 0.5 T T T\n",
+    "velocities": "x\n1\n4 0 0\n0 5 0\n1 0 6\nNa Cl\n1 1\nDirect\n0 0 0\n.5 .5 .5\n\n0 0 1\n0 0 1",
+}
+
+
+@pytest.mark.parametrize(
+    "name", ["POSCAR", "CONTCAR.gz", "a.vasp", "POSCAR_12.relaxed", "b.vasp.gz"]
+)
+@pytest.mark.parametrize("text", POSCARS.values(), ids=POSCARS)
+def test_poscar_is_what_ase_reads(tmp_path, name, text):
+    ase_io = pytest.importorskip("ase.io", reason="needs the extra ase")
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    atoms = ase_io.read(io.StringIO(text.replace(" # A^3", "")), format="vasp")
+    (record,), _ = read(path)
+    assert record.material_id == name.removesuffix(".gz").removesuffix(".vasp")
+    assert record.numbers.tolist() == [11, 17]
+    np.testing.assert_allclose(record.frac_coords, atoms.get_scaled_positions(), atol=1e-6)
+    np.testing.assert_allclose(record.lattice, atoms.cell.cellpar(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("", "unreadable"),
+        ("Dear reader,\nthis is no POSCAR.\n", "unreadable"),
+        (POSCARS["direct"][:50], "unreadable"),
+        (POSCARS["direct"].replace("Na Cl\n", ""), "no element names"),
+        (POSCARS["direct"].replace("Na", "Xx"), "no element"),
+        (POSCARS["direct"].replace("0.5 0.5 0.5", "0.5 nan 0.5"), "not finite"),
+        (POSCARS["direct"].replace("1.0", "1.0 1.0 2.0"), "unreadable"),
+    ],
+)
+def test_bad_poscar(tmp_path, text, kind):
+    (tmp_path / "POSCAR").write_text(text)
+    records, rejected = read(tmp_path / "POSCAR")
+    assert ([], [kind]) == (records, [r.kind for r in rejected])
+
+
+FRAME = '2\nLattice="4 0 0 0 5 0 1 0 6" Properties=species:S:1:pos:R:3 {}\nNa 0 0 0\nCl 2 2.5 3\n'
+
+
+@pytest.mark.parametrize("ending", [".xyz", ".extxyz", ".extxyz.gz"])
+def test_extended_xyz(tmp_path, ending):
+    pytest.importorskip("ase.io", reason="needs the extra ase")
+    frames = [
+        FRAME.format("material_id=gen-1 band_gap=5.0 energy=-3.1"),
+        "\n",
+        FRAME.format('pbc="T T F"'),
+        "2\nwithout a lattice\nO 0 0 0\nC 0 0 1.1\n",
+        FRAME.format("").replace("2.5", "nan"),
+        FRAME.format("").replace("Cl", "X"),
+        FRAME.format("").replace("Cl 2", "Cl x"),
+        FRAME.format("").replace("4 0 0 0", "4 0 0"),
+        FRAME.format(""),
+        "5\nNa 0 0 0\n",
+    ]
+    path = tmp_path / f"a{ending}"
+    text = "".join(frames).encode()
+    path.write_bytes(gzip.compress(text) if ending.endswith(".gz") else text)
+    records, rejected = read(path)
+    assert [record.material_id for record in records] == ["gen-1", "row-8"]
+    for record in records:
+        np.testing.assert_allclose(record.frac_coords, [[0, 0, 0], [0.375, 0.5, 0.5]], atol=1e-6)
+    assert records[0].band_gap == 5.0
+    assert [(r.entry.split("frame ")[-1], r.kind) for r in rejected] == [
+        ("2 (line 6)", "not periodic in all three directions"),
+        ("3 (line 10)", "not periodic in all three directions"),
+        ("4 (line 14)", "not finite"),
+        ("5 (line 18)", "no element"),
+        ("6 (line 22)", "unreadable"),
+        ("7 (line 26)", "unreadable"),
+        ("9 (line 34)", "unreadable"),
+    ]
+
+
+def test_xyz_of_one_frame_has_the_name_of_its_file(tmp_path):
+    pytest.importorskip("ase.io", reason="needs the extra ase")
+    (tmp_path / "gen_7.xyz").write_text(FRAME.format(""))
+    assert [record.material_id for record in read(tmp_path / "gen_7.xyz")[0]] == ["gen_7"]
+
+
+def test_xyz_with_its_cell_after_the_atoms(tmp_path):
+    pytest.importorskip("ase.io", reason="needs the extra ase")
+    frame = "1\n\nNa 0 0 0\nVEC1 4 0 0\nVEC2 0 4 0\nVEC3 0 0 4\n"
+    (tmp_path / "a.xyz").write_text(frame * 2)
+    assert [record.space_group for record in read(tmp_path / "a.xyz")[0]] == [221, 221]
+
+
+@pytest.mark.parametrize("damage", ["Na 0 0 0\n", "-2\n", "9" * 5000 + "\n"])
+def test_xyz_whose_frames_cannot_be_found(tmp_path, damage):
+    pytest.importorskip("ase.io", reason="needs the extra ase")
+    (tmp_path / "a.xyz").write_text(FRAME.format("") + damage + FRAME.format(""))
+    with pytest.raises(DatasetError, match=r"a\.xyz cannot be read"):
+        read(tmp_path / "a.xyz")
 
 
 def test_ids_stay_on_one_line(tmp_path):

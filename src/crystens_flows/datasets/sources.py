@@ -1,33 +1,41 @@
-"""The entries of a source, one at a time: CIFs, CSV, JSON, JSONL and ASE databases."""
+"""The entries of a source, one at a time: CIFs, POSCARs, CSV, JSON, XYZ and ASE databases."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
+from crystens_flows.datasets.ase_atoms import read_frame, structure_of, xyz_frames
 from crystens_flows.datasets.parse import ID_NAMES, PROPERTY_NAMES, Entry
+from crystens_flows.datasets.records import RejectedError
 from crystens_flows.errors import DatasetError, import_extra
 
 FORMATS = (
-    "a folder of CIFs, *.cif, *.csv with a 'cif' column, *.json or *.jsonl of pymatgen dicts "
-    "(each also as *.gz), or an ASE database *.db"
+    "a folder of CIFs, *.cif, *.csv with a 'cif' column or a 'structure' column of pymatgen JSON, "
+    "*.json or *.jsonl of pymatgen dicts, *.xyz or *.extxyz with lattices, POSCAR, CONTCAR or "
+    "*.vasp (each also as *.gz), or an ASE database *.db"
 )
 """The sources that :func:`open_source` knows, for messages."""
 
 DATASET_FILES = "a data set file *.npz, made by `crystens train` or Dataset.save"
 """What is no source but a data set already, for messages."""
 
+_ENDINGS = (
+    *(".cif", ".csv", ".json", ".jsonl", ".ndjson", ".xyz", ".extxyz", ".vasp", ".poscar"),
+    *(".db", ".npz"),
+)
 _DAMAGED = (OSError, EOFError, zlib.error, UnicodeDecodeError)
 
 
 def open_source(path: Path) -> tuple[Iterator[Entry], int | None]:
     """
-    Open a file or folder of structures.
+    Open a file or folder of structures and count them.
 
     Parameters
     ----------
@@ -45,22 +53,49 @@ def open_source(path: Path) -> tuple[Iterator[Entry], int | None]:
         If there is no such file or folder, or it is of another kind; the iterator raises it
         where the file turns out to be damaged.
     """
+    entries, count = open_uncounted(path)
+    return entries, count()
+
+
+def open_uncounted(path: Path) -> tuple[Iterator[Entry], Callable[[], int | None]]:
+    """
+    Open a file or folder of structures; as :func:`open_source`, but count them only when asked.
+
+    Parameters
+    ----------
+    path
+        What :data:`FORMATS` lists.
+
+    Returns
+    -------
+    tuple
+        The entries, and a function that tells how many there are, or None where only reading
+        them all would tell. For a CSV it goes through the file.
+
+    Raises
+    ------
+    DatasetError
+        As :func:`open_source`.
+    """
     if path.is_dir():
-        return _open_folder(path)
+        paths = _cifs_below(path)
+        return _folder_entries(path, paths), lambda: len(paths)
     if not path.is_file():
         raise DatasetError(f"{path} does not exist: give {FORMATS}; or {DATASET_FILES}")
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] == ".gz":
-        suffixes.pop()
-    match suffixes[-1] if suffixes else "":
+    match kind_of(path):
         case ".cif":
-            return iter([Entry(str(path), _stem(path.name), "cif_file", str(path))]), 1
+            return _file_entry(path, "cif_file"), lambda: 1
+        case ".vasp" | ".poscar":
+            return _file_entry(path, "poscar_file"), lambda: 1
         case ".csv":
-            return _csv_entries(path), _count_csv(path)
+            return _csv_entries(path), lambda: _count_csv(path)
         case ".json":
-            return _json_entries(path), None
+            return _json_entries(path), lambda: None
         case ".jsonl" | ".ndjson":
-            return _jsonl_entries(path), None
+            return _jsonl_entries(path), lambda: None
+        case ".xyz" | ".extxyz":
+            import_extra("ase.io", "ase", "reading extended XYZ")
+            return _xyz_entries(path), lambda: None
         case ".db":
             return _open_ase(path)
         case ".npz":
@@ -74,7 +109,16 @@ def open_source(path: Path) -> tuple[Iterator[Entry], int | None]:
             )
 
 
-def _open_folder(folder: Path) -> tuple[Iterator[Entry], int]:
+def kind_of(path: Path) -> str:
+    """Find the ending that tells the kind of a file, e.g. ``".csv"`` for ``a.CSV.gz``."""
+    name = path.name.lower().removesuffix(".gz")
+    suffix = Path(name).suffix
+    if name.startswith(("poscar", "contcar")) and suffix not in _ENDINGS:
+        return ".vasp"
+    return suffix
+
+
+def _cifs_below(folder: Path) -> list[Path]:
     paths = sorted(
         path
         for path in folder.rglob("*")
@@ -82,26 +126,38 @@ def _open_folder(folder: Path) -> tuple[Iterator[Entry], int]:
     )
     if not paths:
         raise DatasetError(f"{folder} holds no *.cif or *.cif.gz: give {FORMATS}")
-    entries = (
-        Entry(str(path), _stem(path.relative_to(folder).as_posix()), "cif_file", str(path))
-        for path in paths
-    )
-    return entries, len(paths)
+    return paths
+
+
+def _folder_entries(folder: Path, paths: list[Path]) -> Iterator[Entry]:
+    for path in paths:
+        name = _stem(path.relative_to(folder).as_posix())
+        yield Entry(str(path), name, "cif_file", str(path))
+
+
+def _file_entry(path: Path, kind: Literal["cif_file", "poscar_file"]) -> Iterator[Entry]:
+    yield Entry(str(path), _stem(path.name), kind, str(path))
+
+
+_CSV_COLUMNS: dict[str, Literal["cif", "json"]] = {"cif": "cif", "structure": "json"}
+"""The columns that may hold the structures, the one that is taken first, and in which form."""
 
 
 def _csv_entries(path: Path) -> Iterator[Entry]:
     row = 0
     for frame in _csv_frames(path):
-        if "cif" not in frame.columns:
+        column = next((name for name in _CSV_COLUMNS if name in frame.columns), None)
+        if column is None:
             raise DatasetError(
                 f"{path} has no column 'cif' (its columns: {', '.join(frame.columns)}): name the "
-                "one with the CIF texts so"
+                "one with the CIF texts so, or one of pymatgen structures as JSON 'structure'"
             )
-        for fields in frame.to_dict("records"):
+        # a row that ends early lacks values
+        for fields in frame.fillna("").to_dict("records"):
             row += 1
             values = {str(key): value for key, value in fields.items()}
-            cif = values.pop("cif")
-            yield Entry(f"{path} row {row}", _id(values, f"row-{row}"), "cif", cif, _only(values))
+            text, where = values.pop(column), f"{path} row {row}"
+            yield Entry(where, _id(values, f"row-{row}"), _CSV_COLUMNS[column], text, _only(values))
 
 
 def _count_csv(path: Path) -> int:
@@ -129,7 +185,7 @@ def _jsonl_entries(path: Path) -> Iterator[Entry]:
                     where = f"{path} line {number}"
                     try:
                         item = json.loads(line)
-                    except ValueError as exc:
+                    except (ValueError, RecursionError) as exc:
                         yield Entry(where, f"row-{number}", "bad", f"unreadable: {exc}")
                     else:
                         yield _json_entry(item, where, f"row-{number}")
@@ -148,7 +204,7 @@ def _json_entries(path: Path) -> Iterator[Entry]:
                     yield _json_entry(item, f"{path} item {number}", f"row-{number}")
                 return
             content = json.loads(first + stream.read())
-        except (*_DAMAGED, ValueError) as exc:
+        except (*_DAMAGED, ValueError, RecursionError) as exc:
             raise _damaged(path, exc) from exc
     if not isinstance(content, dict):
         raise DatasetError(
@@ -197,7 +253,28 @@ def _json_entry(item: Any, where: str, otherwise: str) -> Entry:
     return Entry(where, _id(item, otherwise), "dict", structure, _only(item))
 
 
-def _open_ase(path: Path) -> tuple[Iterator[Entry], int]:
+def _xyz_entries(path: Path) -> Iterator[Entry]:
+    with _open_text(path) as stream:
+        try:
+            frames = enumerate(xyz_frames(stream), 1)
+            first = list(islice(frames, 2))
+            for number, (line, frame) in chain(first, frames):
+                # a file of one frame is named as other files of one structure
+                otherwise = f"row-{number}" if len(first) > 1 else _stem(path.name)
+                yield _xyz_entry(frame, f"{path} frame {number} (line {line})", otherwise)
+        except (*_DAMAGED, ValueError) as exc:
+            raise _damaged(path, exc) from exc
+
+
+def _xyz_entry(frame: str, where: str, otherwise: str) -> Entry:
+    try:
+        atoms = read_frame(frame)
+    except RejectedError as exc:
+        return Entry(where, otherwise, "bad", str(exc))
+    return _atoms_entry(atoms, atoms.info, where, otherwise)
+
+
+def _open_ase(path: Path) -> tuple[Iterator[Entry], Callable[[], int]]:
     ase_db = import_extra("ase.db", "ase", "reading an ASE database")
     import sqlite3
 
@@ -208,35 +285,28 @@ def _open_ase(path: Path) -> tuple[Iterator[Entry], int]:
         if "systems" not in tables:
             raise DatasetError(f"{path} is no ASE database: give {FORMATS}")
         database = ase_db.connect(str(path), type="db")
-        count = database.count()
+        database.count()
     except (sqlite3.Error, OSError) as exc:
         raise _damaged(path, exc) from exc
 
     def entries() -> Iterator[Entry]:
         try:
             for row in database.select():
-                yield _ase_entry(row, f"{path} id {row.id}")
+                values = dict(row.key_value_pairs)
+                yield _atoms_entry(row, values, f"{path} id {row.id}", f"row-{row.id}")
         except (sqlite3.Error, OSError) as exc:
             raise _damaged(path, exc) from exc
 
-    return entries(), count
+    return entries(), database.count
 
 
-def _ase_entry(row: Any, where: str) -> Entry:
-    from pymatgen.core import Lattice, Structure
-
-    values = dict(row.key_value_pairs)
-    material_id = _id(values, f"row-{row.id}")
-    if not all(row.pbc):
-        return Entry(where, material_id, "bad", "not periodic in all three directions")
-    if not all(1 <= number <= 118 for number in row.numbers):
-        return Entry(where, material_id, "bad", "no element: an atom of number 0")
+def _atoms_entry(atoms: Any, values: Mapping[str, Any], where: str, otherwise: str) -> Entry:
+    """Take ASE's Atoms, or a row of its database, with what stands beside them."""
+    material_id = _id(values, otherwise)
     try:
-        structure = Structure(
-            Lattice(row.cell), row.numbers.tolist(), row.positions, coords_are_cartesian=True
-        )
-    except ValueError as exc:
-        return Entry(where, material_id, "bad", f"unreadable: {exc}")
+        structure = structure_of(atoms)
+    except RejectedError as exc:
+        return Entry(where, material_id, "bad", str(exc))
     return Entry(where, material_id, "structure", structure, _only(values))
 
 
@@ -267,9 +337,7 @@ def _id(values: Mapping[str, Any], otherwise: str) -> str:
 
 
 def _stem(name: str) -> str:
-    """Leave out the ending of a CIF or JSON file."""
-    lowered = name.lower()
-    for ending in (".cif.gz", ".cif", ".json.gz", ".json"):
-        if lowered.endswith(ending):
-            return name[: -len(ending)]
-    return name
+    """Leave out the ending of a file of one structure."""
+    stem = name[: -len(".gz")] if name.lower().endswith(".gz") else name
+    suffix = Path(stem).suffix
+    return stem[: -len(suffix)] if suffix.lower() in _ENDINGS else stem
