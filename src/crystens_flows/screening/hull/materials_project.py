@@ -1,0 +1,108 @@
+"""A reference downloaded from the Materials Project."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from itertools import combinations
+from typing import Any
+
+from pymatgen.core import Element
+
+from crystens_flows.errors import DatasetError, InputError, import_extra
+from crystens_flows.screening.hull.compositions import chemical_system
+from crystens_flows.screening.hull.reference import HullReference
+
+THERMO_TYPE = "GGA_GGA+U"
+"""Energies of GGA and GGA+U with the Materials Project's corrections, without r2SCAN."""
+
+_MAX_ELEMENTS = 10
+_SYSTEMS_PER_QUERY = 200
+_FIELDS = ["material_id", "formula_pretty", "formation_energy_per_atom"]
+_OFFLINE = (
+    "without a network, use the reference that ships with the package (in Python: "
+    "HullReference.shipped())"
+)
+
+
+def from_materials_project(
+    chemical_systems: Iterable[str], api_key: str | None = None
+) -> HullReference:
+    """Download entries; see :meth:`HullReference.from_materials_project`."""
+    if isinstance(chemical_systems, str):
+        chemical_systems = [chemical_systems]
+    asked = tuple(dict.fromkeys(_read_system(system) for system in chemical_systems))
+    if not asked:
+        raise InputError("no chemical systems: give some, e.g. ['Li-Fe-O']")
+    client = import_extra("mp_api.client", "mp", "reading the Materials Project")
+    key = _key(api_key)
+    subsystems = sorted(
+        {
+            chemical_system(part)
+            for system in asked
+            for size in range(1, len(system) + 1)
+            for part in combinations(sorted(system), size)
+        }
+    )
+    docs: dict[str, Any] = {}
+    try:
+        with client.MPRester(key, mute_progress_bars=True) as rester:
+            for start in range(0, len(subsystems), _SYSTEMS_PER_QUERY):
+                found = rester.materials.thermo.search(
+                    chemsys=subsystems[start : start + _SYSTEMS_PER_QUERY],
+                    thermo_types=[THERMO_TYPE],
+                    all_fields=False,
+                    fields=_FIELDS,
+                )
+                docs.update((str(doc.material_id), doc) for doc in found)
+    except Exception as exc:
+        # requests, the client and its models each raise their own kinds
+        reason = " ".join(str(exc).split())[:200]
+        raise DatasetError(
+            f"the Materials Project gave no answer ({reason}): check the API key and the "
+            f"network; {_OFFLINE}"
+        ) from exc
+    if not docs:
+        raise DatasetError(f"the Materials Project has no entries in {', '.join(subsystems)}")
+    return HullReference.from_rows(
+        f"Materials Project ({THERMO_TYPE}), {', '.join(map(chemical_system, asked))}",
+        (
+            (
+                f"Materials Project {name}",
+                name,
+                str(docs[name].formula_pretty),
+                docs[name].formation_energy_per_atom,
+            )
+            # the order of an answer is nobody's promise
+            for name in sorted(docs)
+        ),
+        asked,
+    )
+
+
+def _read_system(text: str) -> frozenset[int]:
+    symbols = [part.strip() for part in text.split("-")]
+    for symbol in symbols:
+        if not Element.is_valid_symbol(symbol):
+            raise InputError(
+                f"no chemical system: {text!r} holds {symbol!r}, which is no element; give the "
+                "symbols joined by hyphens, e.g. 'Li-Fe-O'"
+            )
+    if len(symbols) > _MAX_ELEMENTS:
+        raise InputError(
+            f"chemical system of too many elements: {text!r}, at most {_MAX_ELEMENTS}, since all "
+            "its subsystems are downloaded too"
+        )
+    return frozenset(Element(symbol).Z for symbol in symbols)
+
+
+def _key(api_key: str | None) -> str:
+    from pymatgen.core import SETTINGS
+
+    key = api_key or os.environ.get("MP_API_KEY") or SETTINGS.get("PMG_MAPI_KEY")
+    if not key:
+        raise DatasetError(
+            "the Materials Project asks for an API key: give api_key or set MP_API_KEY to the one "
+            f"from https://materialsproject.org/api; {_OFFLINE}"
+        )
+    return str(key)

@@ -1,0 +1,123 @@
+"""Where the entries of a reference come from."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pymatgen.core import Composition
+
+from crystens_flows.errors import DatasetError, InputError
+from crystens_flows.screening.hull.compositions import (
+    chemical_system,
+    read_composition,
+    read_energy,
+)
+from crystens_flows.screening.hull.reference import HullReference
+
+if TYPE_CHECKING:
+    from pymatgen.entries.computed_entries import ComputedEntry
+
+    from crystens_flows.datasets import Dataset
+
+SHIPPED_NAME = "Materials Project, release of 2024, entries on or near the hull"
+_COLUMNS = ("formula", "formation_energy_per_atom")
+_MAX_ELEMENTS = 10
+_SYSTEMS_PER_QUERY = 200
+
+
+@lru_cache(maxsize=1)
+def shipped() -> HullReference:
+    """Load the reference that ships; see :meth:`HullReference.shipped`."""
+    data = files("crystens_flows.screening.hull") / "data" / "materials_project_2024.csv.gz"
+    with as_file(data) as path:
+        return from_csv(path, name=SHIPPED_NAME)
+
+
+def from_csv(path: Path, name: str | None = None) -> HullReference:
+    """Read a CSV file; see :meth:`HullReference.from_csv`."""
+    import pandas as pd
+
+    wanted = "give a CSV with the columns 'formula', 'formation_energy_per_atom' (eV/atom) and, " \
+             "if there are ids, 'material_id'"  # fmt: skip
+    if not path.is_file():
+        raise DatasetError(f"{path} is no file: {wanted}")
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except pd.errors.EmptyDataError as exc:
+        raise DatasetError(f"{path} is empty: {wanted}") from exc
+    except (OSError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as exc:
+        reason = " ".join(str(exc).split()) or type(exc).__name__
+        raise DatasetError(f"{path} cannot be read ({reason}): {wanted}") from exc
+    for column in _COLUMNS:
+        if column not in frame.columns:
+            there = ", ".join(map(str, frame.columns))
+            raise DatasetError(f"{path} has no column {column!r} (its columns: {there}): {wanted}")
+    if frame.empty:
+        raise DatasetError(f"{path} has no rows: {wanted}")
+    ids = frame["material_id"] if "material_id" in frame.columns else [None] * len(frame)
+    rows = zip(ids, *(frame[column] for column in _COLUMNS), strict=True)
+    return HullReference.from_rows(
+        name or str(path),
+        ((f"{path} row {i}", *row) for i, row in enumerate(rows, 1)),
+    )
+
+
+def from_entries(entries: Sequence[ComputedEntry]) -> HullReference:
+    """Take entries with total energies; see :meth:`HullReference.from_entries`."""
+    parts = []
+    lowest: dict[int, float] = {}
+    for i, entry in enumerate(entries):
+        where = f"entry {i}" + (f" ({entry.entry_id})" if getattr(entry, "entry_id", None) else "")
+        numbers, fractions, reason = read_composition(entry.composition)
+        energy, energy_reason = (None, None) if reason else read_energy(entry.energy_per_atom)
+        if energy is None:
+            raise InputError(f"{where}: {reason or energy_reason}")
+        if len(numbers) == 1:
+            lowest[numbers[0]] = min(energy, lowest.get(numbers[0], np.inf))
+        parts.append((where, entry, numbers, fractions, energy))
+    missing = {z for *_, numbers, _, _ in parts for z in numbers} - set(lowest)
+    if missing:
+        raise InputError(
+            f"no entry for the elements {chemical_system(missing)}: formation energies are counted "
+            "from them; add an entry for each"
+        )
+
+    def rows() -> Iterable[tuple[str, str | None, Composition, float]]:
+        for where, entry, numbers, fractions, energy in parts:
+            elements = sum(x * lowest[z] for z, x in zip(numbers, fractions, strict=True))
+            entry_id = getattr(entry, "entry_id", None)
+            yield (
+                where,
+                None if entry_id is None else str(entry_id),
+                entry.composition,
+                0.0 if energy == elements else energy - elements,
+            )
+
+    return HullReference.from_rows("pymatgen entries", rows())
+
+
+def from_dataset(dataset: Dataset) -> HullReference:
+    """Take the energies of a data set; see :meth:`HullReference.from_dataset`."""
+    energies = dataset.formation_energy_per_atom.astype(float)
+    known = np.flatnonzero(np.isfinite(energies))
+    if len(known) == 0:
+        raise DatasetError("the data set has no formation energies: give one that has")
+    return HullReference.from_rows(
+        "data set",
+        (
+            (
+                f"row {i} ({dataset.material_ids[i]})",
+                dataset.material_ids[i],
+                dataset.reduced_formulas[i],
+                energies[i],
+            )
+            for i in known
+        ),
+    )
