@@ -31,6 +31,8 @@ class Filters(TypedDict, total=False):
         Name of the campaign.
     formation_energy_per_atom
         Lowest and highest predicted formation energy, eV/atom; None for no bound.
+    energy_above_hull
+        Lowest and highest predicted energy above hull, eV/atom; None for no bound.
     energy_per_atom
         Lowest and highest energy after relaxation, eV/atom; None for no bound.
     n_sites
@@ -45,6 +47,7 @@ class Filters(TypedDict, total=False):
     status: str | Sequence[str] | None
     campaign: str | None
     formation_energy_per_atom: Range | None
+    energy_above_hull: Range | None
     energy_per_atom: Range | None
     n_sites: Range | None
     criteria: dict[str, Any] | None
@@ -58,6 +61,7 @@ def filter_criteria(
     status: str | Sequence[str] | None = None,
     campaign: str | None = None,
     formation_energy_per_atom: Range | None = None,
+    energy_above_hull: Range | None = None,
     energy_per_atom: Range | None = None,
     n_sites: Range | None = None,
     criteria: dict[str, Any] | None = None,
@@ -69,7 +73,7 @@ def filter_criteria(
     ----------
     formula, chemsys, elements, status, campaign
         See :class:`Filters`.
-    formation_energy_per_atom, energy_per_atom, n_sites, criteria
+    formation_energy_per_atom, energy_above_hull, energy_per_atom, n_sites, criteria
         See :class:`Filters`.
 
     Returns
@@ -99,6 +103,7 @@ def filter_criteria(
         found["campaign"] = campaign
     ranges = {
         "formation_energy_per_atom": formation_energy_per_atom,
+        "energy_above_hull": energy_above_hull,
         "energy_per_atom": energy_per_atom,
         "n_sites": n_sites,
     }

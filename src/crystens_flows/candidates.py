@@ -30,8 +30,10 @@ RECORD_FIELDS = (
     "n_sites",
     "space_group",
     "formation_energy_per_atom",
+    "energy_above_hull",
     "energy_per_atom",
     "smact_valid",
+    "known_as",
 )
 """The fields of one row of a table of candidates."""
 
@@ -43,6 +45,7 @@ INDEXES = (
     "elements",
     "n_sites",
     "formation_energy_per_atom",
+    "energy_above_hull",
     "energy_per_atom",
 )
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from crystens_flows.errors import OutputFolderError
 from crystens_flows.schemas import CandidateStatus
+from crystens_flows.screening.pipeline import ScreeningOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,8 +41,10 @@ class DiscoveryOptions(BaseModel):
     checkpoint_sha256: str = Field("", description="SHA-256 of the generator's weights.")
     campaign: str = Field("default", description="Name of the campaign.")
     chunk_size: int = Field(64, gt=0, description="Samples a job.")
-    n_pool: int = Field(35, ge=0, description="Candidates of lowest formation energy kept.")
-    n_select: int = Field(6, ge=0, description="Of these, how many are relaxed.")
+    screening: ScreeningOptions = Field(
+        default_factory=ScreeningOptions, description="Screens, thresholds and selection."
+    )
+    tune: bool = Field(True, description="Whether selected candidates are tuned first.")
     store: str | None = Field(None, description="Store; None for the one in the run's folder.")
 
 
@@ -61,7 +64,7 @@ class DiscoverySummary(BaseModel):
         default_factory=dict, description="Error by job, where one failed."
     )
     best: list[dict[str, Any]] = Field(
-        description="Relaxed candidates, lowest formation energy first."
+        description="Relaxed candidates, in the order of their rank."
     )
     folder: str
     store: str
@@ -118,11 +121,14 @@ def prepare_folder(folder: Path, options: DiscoveryOptions) -> None:
 def flow_maker(options: DiscoveryOptions) -> DiscoveryFlowMaker:
     """Make the flow's maker from the options of a run."""
     from crystens_flows.flows import DiscoveryFlowMaker
-    from crystens_flows.jobs import SampleMaker, SelectMaker
+    from crystens_flows.jobs import SampleMaker, SelectMaker, TuneMaker, prefilter_makers
 
+    screening = options.screening
     return DiscoveryFlowMaker(
         sample_maker=SampleMaker(generator=options.generator),
-        select_maker=SelectMaker(n_pool=options.n_pool, n_select=options.n_select),
+        screen_makers=prefilter_makers(screening),
+        select_maker=SelectMaker(rules=screening.selection, hull=screening.hull),
+        tune_maker=TuneMaker() if options.tune else None,
         chunk_size=options.chunk_size,
     )
 
@@ -230,10 +236,14 @@ def summarise(
             stage = rejected.setdefault(document["rejected_by"], Counter())
             # what stands before a colon is the same for all of one kind
             stage[(document["reason"] or "unknown").split(":")[0]] += 1
-    fields = ["formula", "n_sites", "formation_energy_per_atom", "energy_per_atom", "relaxation"]
+    fields = [
+        *("formula", "n_sites", "formation_energy_per_atom", "energy_above_hull"),
+        *("energy_per_atom", "selection.rank", "relaxation"),
+    ]
     best = [
         {
-            **{key: document[key] for key in ("candidate_id", *fields[:-1])},
+            **{key: document[key] for key in ("candidate_id", *fields[:5])},
+            "rank": document["selection"]["rank"],
             "engine": document["relaxation"]["engine"],
             "energies": document["relaxation"]["energies"],
             "pressures": document["relaxation"]["pressures"],
@@ -242,7 +252,7 @@ def summarise(
             campaign=options.campaign,
             criteria=of_run(options),
             status=CandidateStatus.RELAXED,
-            sort="formation_energy_per_atom",
+            sort="selection.rank",
             properties=fields,
         )
     ]

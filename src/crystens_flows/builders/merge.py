@@ -179,9 +179,10 @@ _READERS: dict[str, Callable[[Document], Iterator[tuple[str, Document]]]] = {
     "decode": _from_decode,
     "screen": _from_records,
     "select": _from_records,
+    "tune": _from_records,
     "relax": _from_relax,
 }
-STAGES = ("decode", "sample", "screen", "select", "relax")
+STAGES = ("decode", "sample", "screen", "select", "tune", "relax")
 """The stages in the order they are built: a candidate begins to exist where it is decoded."""
 
 
@@ -229,12 +230,17 @@ def merge(
 def _applied(doc: Document | None, new: Contribution) -> Document:
     content: Document = dict(new.content or {})
     if new.label == "decode":
-        kept = ("screens", "selection", "relaxation", "relaxed_structure", "jobs", "versions")
-        before = {name: doc[name] for name in kept} if doc is not None else {}
+        kept = (
+            *("screens", "selection", "tuning", "relaxation", "relaxed_structure"),
+            *("jobs", "versions"),
+        )
+        before = {name: doc[name] for name in kept if name in doc} if doc is not None else {}
         doc = {**_decoded(content), **before}
     assert doc is not None
     if new.label == "select":
         doc["selection"] = content
+    elif new.label == "tune":
+        doc["tuning"] = content
     elif new.label == "relax":
         doc["relaxed_structure"] = content.pop("structure", None)
         doc["relaxation"] = {**content, "structure": None}
@@ -250,6 +256,8 @@ def _forget(doc: Document, label: str) -> None:
     doc["versions"].pop(label, None)
     if label == "select":
         doc["selection"] = None
+    elif label == "tune":
+        doc["tuning"] = None
     elif label == "relax":
         doc["relaxation"] = doc["relaxed_structure"] = None
     else:
@@ -291,13 +299,15 @@ def _composition(structure: Document) -> Composition:
     return Composition(amounts)
 
 
+_OF_THE_LAST_SCREEN = ("formation_energy_per_atom", "energy_above_hull", "smact_valid", "known_as")
+
+
 def _concluded(doc: Document, orders: Mapping[str, Order]) -> Document:
     """Derive status, reason and energies from what the stages said."""
     screens = sorted(
         doc["screens"].items(), key=lambda item: orders.get(doc["jobs"][item[0]], ("", "", 0))
     )
-    energies = [record["formation_energy_per_atom"] for _, record in screens]
-    smact = [record["smact_valid"] for _, record in screens]
+    latest = [record for _, record in reversed(screens)]
     relaxation, n_sites = doc["relaxation"], None
     if relaxation is not None:
         relaxed = doc["relaxed_structure"]
@@ -309,8 +319,10 @@ def _concluded(doc: Document, orders: Mapping[str, Order]) -> Document:
         "status": str(status),
         "rejected_by": rejected_by,
         "reason": reason,
-        "formation_energy_per_atom": next((e for e in reversed(energies) if e is not None), None),
-        "smact_valid": next((valid for valid in reversed(smact) if valid is not None), None),
+        **{
+            name: next((value for r in latest if (value := r.get(name)) is not None), None)
+            for name in _OF_THE_LAST_SCREEN
+        },
         "energy_per_atom": energy / n_sites if energy is not None and n_sites else None,
     }
 
@@ -331,6 +343,6 @@ def _status(doc: Document) -> tuple[CandidateStatus, str | None, str | None]:
     for name in sorted(doc["screens"]):
         if not doc["screens"][name]["passed"]:
             return CandidateStatus.REJECTED, name, doc["screens"][name]["reason"]
-    if selection is not None and selection["decision"] == "duplicate":
-        return CandidateStatus.REJECTED, "select", f"duplicate: of {selection['duplicate_of']}"
+    if selection is not None and selection["decision"] in ("duplicate", "filtered"):
+        return CandidateStatus.REJECTED, "select", selection["reason"]
     return (CandidateStatus.SCREENED if doc["screens"] else CandidateStatus.DECODED), None, None

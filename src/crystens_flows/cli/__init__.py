@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from crystens_flows import __version__
-from crystens_flows.cli import candidates, discover, generate, tensors
+from crystens_flows.cli import candidates, discover, generate, screen, tensors
 from crystens_flows.cli.errors import failure_line, usage_line
 from crystens_flows.cli.output import say
 from crystens_flows.errors import CrystensError
@@ -55,6 +55,7 @@ app.command()(tensors.encode)
 app.command()(tensors.decode)
 app.command()(generate.train)
 app.command()(generate.sample)
+app.command()(screen.screen)
 app.command()(candidates.build)
 app.add_typer(candidates.app, name="candidates")
 

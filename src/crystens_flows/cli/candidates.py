@@ -21,6 +21,7 @@ COLUMNS = [
     "space_group",
     "status",
     "formation_energy_per_atom",
+    "energy_above_hull",
     "energy_per_atom",
     "reason",
 ]
@@ -77,6 +78,10 @@ MaxFormationEnergy = Annotated[
     float | None,
     typer.Option("--max-formation-energy", help="Highest predicted formation energy, eV/atom."),
 ]
+MaxEnergyAboveHull = Annotated[
+    float | None,
+    typer.Option("--max-energy-above-hull", help="Highest predicted energy above hull, eV/atom."),
+]
 Sort = Annotated[
     str | None, typer.Option("--sort", help="Field to sort by, lowest first.", callback=_check)
 ]
@@ -123,6 +128,7 @@ def query(
     status: Status = None,
     campaign: Campaign = None,
     max_formation_energy: MaxFormationEnergy = None,
+    max_energy_above_hull: MaxEnergyAboveHull = None,
     sort: Sort = None,
     descending: Descending = False,
     limit: Limit = 20,
@@ -135,7 +141,9 @@ def query(
     from crystens_flows.stores import open_stores
 
     candidates = open_stores(store, create=False).candidates
-    filters = _filters(formula, chemsys, elements, status, campaign, max_formation_energy)
+    filters = _filters(
+        formula, chemsys, elements, status, campaign, max_formation_energy, max_energy_above_hull
+    )
     found = candidates.query(
         **filters, sort=sort, descending=descending, limit=limit, skip=skip, properties=COLUMNS
     )
@@ -151,7 +159,8 @@ def show(
     store: StoreSpec = None,
     config: Config = None,
 ) -> None:
-    """Show all that is known of one candidate."""
+    """Show all that is known of one candidate, and say why it was chosen or not."""
+    from crystens_flows.explanation import explain
     from crystens_flows.stores import open_stores
 
     found = open_stores(store, create=False).candidates.get(candidate_id)
@@ -160,6 +169,9 @@ def show(
         print_records([document], [], output_format)
     else:
         rows = [{"field": key, "value": value} for key, value in _flat(document)]
+        if output_format is OutputFormat.TABLE:
+            for sentence in explain(found):
+                typer.echo(sentence)
         print_records(rows, ["field", "value"], output_format)
 
 
@@ -175,6 +187,7 @@ def export(
     status: Status = None,
     campaign: Campaign = None,
     max_formation_energy: MaxFormationEnergy = None,
+    max_energy_above_hull: MaxEnergyAboveHull = None,
     sort: Sort = None,
     descending: Descending = False,
     limit: Limit = 1000,
@@ -186,7 +199,9 @@ def export(
     from crystens_flows.cli.folders import FolderWriter
     from crystens_flows.stores import open_stores
 
-    filters = _filters(formula, chemsys, elements, status, campaign, max_formation_energy)
+    filters = _filters(
+        formula, chemsys, elements, status, campaign, max_formation_energy, max_energy_above_hull
+    )
     with FolderWriter(output) as writer:
         candidates = open_stores(store, create=False).candidates
         found = candidates.documents(**filters, sort=sort, descending=descending, limit=limit)
@@ -203,6 +218,7 @@ def _filters(
     status: CandidateStatus | None,
     campaign: str | None,
     max_formation_energy: float | None,
+    max_energy_above_hull: float | None,
 ) -> dict[str, Any]:
     return {
         "formula": formula,
@@ -212,6 +228,9 @@ def _filters(
         "campaign": campaign,
         "formation_energy_per_atom": (
             None if max_formation_energy is None else (None, max_formation_energy)
+        ),
+        "energy_above_hull": (
+            None if max_energy_above_hull is None else (None, max_energy_above_hull)
         ),
     }
 

@@ -9,6 +9,20 @@ import typer
 
 from crystens_flows.cli.options import Config, GeneratorName, Number, Seed
 from crystens_flows.cli.output import progress_bar, reasons, say
+from crystens_flows.cli.screening_options import (
+    Hull,
+    Known,
+    MaxEnergyAboveHull,
+    Models,
+    PerSystem,
+    Pool,
+    RankBy,
+    RankedQuantity,
+    RejectKnown,
+    RequireChargeBalance,
+    Select,
+    screening_options,
+)
 from crystens_flows.errors import CrystensError
 from crystens_flows.settings import DEFAULT_OUTPUT_FOLDER
 
@@ -26,12 +40,20 @@ def discover(
     chunk_size: Annotated[
         int, typer.Option("--chunk-size", min=1, max=1000, help="Samples a job.")
     ] = 64,
-    pool: Annotated[
-        int, typer.Option("--pool", min=0, help="Candidates of lowest formation energy kept.")
-    ] = 35,
-    select: Annotated[
-        int, typer.Option("--select", min=0, help="Of these, how many are relaxed.")
-    ] = 6,
+    pool: Pool = 35,
+    select: Select = 6,
+    rank_by: RankBy = RankedQuantity.ENERGY_ABOVE_HULL,
+    max_energy_above_hull: MaxEnergyAboveHull = None,
+    per_system: PerSystem = 1,
+    models: Models = None,
+    hull: Hull = "shipped",
+    known: Known = "shipped",
+    reject_known: RejectKnown = False,
+    require_charge_balance: RequireChargeBalance = False,
+    tune: Annotated[
+        bool,
+        typer.Option("--tune/--no-tune", help="Whether selected candidates are tuned first."),
+    ] = True,
     store: Annotated[
         str | None,
         typer.Option(
@@ -51,16 +73,26 @@ def discover(
     from crystens_flows.discovery import DiscoveryOptions, run_discovery
     from crystens_flows.settings import get_settings
 
-    if select > pool:
-        raise typer.BadParameter(f"--select {select} is more than --pool {pool}")
+    screening = screening_options(
+        pool=pool,
+        select=select,
+        rank_by=rank_by,
+        max_energy_above_hull=max_energy_above_hull,
+        per_system=per_system,
+        models=models,
+        hull=hull,
+        known=known,
+        reject_known=reject_known,
+        require_charge_balance=require_charge_balance,
+    )
     options = DiscoveryOptions(
         n_samples=number,
         seed=seed,
         generator=generator,
         campaign=campaign,
         chunk_size=chunk_size,
-        n_pool=pool,
-        n_select=select,
+        screening=screening,
+        tune=tune,
         store=store or get_settings().STORE,
     )
     with progress_bar("starting") as progress:
@@ -79,11 +111,12 @@ def discover(
     for name, error in summary.failed_jobs.items():
         say(f"  job failed: {name}: {error}")
     if summary.best:
-        say("relaxed, lowest predicted formation energy first:")
+        say("relaxed, best rank first:")
         for best in summary.best:
             say(
                 f"  {best['candidate_id']}  {best['formula']:<16}"
-                f" Ef {best['formation_energy_per_atom']:8.3f} eV/atom"
+                f" Ef {best['formation_energy_per_atom']:7.3f}"
+                f"  above hull {best['energy_above_hull']:6.3f} eV/atom"
                 f"  E0 {best['energies'][0]:10.4f}  E4 {best['energies'][-1]:10.4f} eV"
                 f"  P4 {best['pressures'][-1]:8.2f} kbar"
             )
@@ -92,7 +125,7 @@ def discover(
         f"table: {output}/candidates.csv, relaxed structures: {output}/relaxed\n"
         f"store: {summary.store}\n"
         f"query it: crystens candidates query --store {summary.store} "
-        "--sort formation_energy_per_atom --limit 5"
+        "--sort energy_above_hull --limit 5"
     )
     if funnel["sampled"] == 0:
         raise CrystensError(

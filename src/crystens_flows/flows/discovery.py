@@ -10,14 +10,12 @@ from pymatgen.core import Structure
 
 from crystens_flows.errors import InputError
 from crystens_flows.jobs.decode import DecodeMaker
-from crystens_flows.jobs.prefilter import (
-    CGCNNPrefilterMaker,
-    candidates_from_structures,
-    provenance_of_structures,
-)
+from crystens_flows.jobs.prefilter import PrefilterMaker, prefilter_makers
+from crystens_flows.jobs.read import candidates_from_structures, provenance_of_structures
 from crystens_flows.jobs.relax import QuadrupleRelaxMaker
 from crystens_flows.jobs.sample import SampleMaker
 from crystens_flows.jobs.select import SelectMaker
+from crystens_flows.jobs.tune import TuneMaker
 from crystens_flows.schemas import DiscoveryDocument, RelaxDocument, SelectedCandidate
 
 MAX_CHUNK_SIZE = 1000
@@ -27,7 +25,7 @@ MAX_CHUNK_SIZE = 1000
 @dataclass
 class DiscoveryFlowMaker(Maker):
     """
-    Maker of a flow that samples, decodes, screens, selects and relaxes.
+    Maker of a flow that samples, decodes, screens, selects, tunes and relaxes.
 
     Sampling, decoding and screening run in chunks, side by side where there are workers. The
     selection waits for all chunks; each selected candidate is then relaxed in jobs of its own. A
@@ -42,10 +40,13 @@ class DiscoveryFlowMaker(Maker):
         Maker of the job that samples a chunk.
     decode_maker
         Maker of the job that decodes a chunk.
-    screen_maker
-        Maker of the job that screens a chunk.
+    screen_makers
+        Makers of the jobs that screen a chunk, one after the other; what one rejects, the next is
+        not asked about. By default all screens of the package.
     select_maker
         Maker of the job that selects candidates of all chunks.
+    tune_maker
+        Maker of the job that tunes the selected candidates; None to relax them as they are.
     relax_maker
         Maker that relaxes a candidate; its ``make`` takes `candidate_id`.
     chunk_size
@@ -55,8 +56,9 @@ class DiscoveryFlowMaker(Maker):
     name: str = "crystens discovery"
     sample_maker: Maker = field(default_factory=SampleMaker)
     decode_maker: Maker = field(default_factory=DecodeMaker)
-    screen_maker: Maker = field(default_factory=CGCNNPrefilterMaker)
+    screen_makers: list[PrefilterMaker] = field(default_factory=prefilter_makers)
     select_maker: Maker = field(default_factory=SelectMaker)
+    tune_maker: Maker | None = field(default_factory=TuneMaker)
     relax_maker: Maker = field(default_factory=QuadrupleRelaxMaker)
     chunk_size: int = 64
 
@@ -136,15 +138,25 @@ class DiscoveryFlowMaker(Maker):
     def _screen_and_relax(
         self, jobs: list[Job | Flow], decoded: list[Job | Flow], campaign: str
     ) -> Flow:
-        screened = [self.screen_maker.make(decode.output.candidates) for decode in decoded]
-        for screen in screened:
-            _run_without_parent(screen)
+        screens: list[list[tuple[str, Job | Flow]]] = []
+        for decode in decoded:
+            done: list[tuple[str, Job | Flow]] = []
+            for maker in self.screen_makers:
+                screen = maker.make(
+                    decode.output.candidates, [(name, job.output.records) for name, job in done]
+                )
+                done.append((maker.screen().name, screen))
+            screens.append(done)
+        screened = [job for done in screens for _, job in done]
         select = self.select_maker.make(
             [decode.output.candidates for decode in decoded],
-            [screen.output.records for screen in screened],
+            [[(name, job.output.records) for name, job in done] for done in screens],
         )
-        relax = relax_selected(self.relax_maker, select.output.selected, campaign)
-        flow = Flow([*jobs, *screened, select, relax], output=relax.output, name=self.name)
+        chosen = [select]
+        if self.tune_maker is not None:
+            chosen.append(self.tune_maker.make(select.output.selected))
+        relax = relax_selected(self.relax_maker, chosen[-1].output.selected, campaign)
+        flow = Flow([*jobs, *screened, *chosen, relax], output=relax.output, name=self.name)
         flow.update_metadata({"campaign": campaign})
         return flow
 

@@ -1,33 +1,34 @@
-"""Job that rejects candidates cheaply and predicts the formation energy of the others."""
+"""Jobs that screen a chunk of candidates, one screen each."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
-from jobflow import Maker, job
-from pymatgen.core import Structure
+from jobflow import JobConfig, Maker, OnMissing, job
 
 from crystens_flows.errors import InputError
-from crystens_flows.schemas import (
-    DecodedCandidate,
-    DecodeDocument,
-    Provenance,
-    ScreenDocument,
-    ScreenRecord,
-    candidate_id,
+from crystens_flows.schemas import DecodedCandidate, ScreenDocument, ScreenRecord
+from crystens_flows.screening.pipeline import ScreeningOptions
+from crystens_flows.screening.screens import (
+    MAX_FORMATION_ENERGY,
+    Candidate,
+    CGCNNScreen,
+    CHGNetScreen,
+    HullScreen,
+    M3GNetScreen,
+    NoveltyScreen,
+    Screen,
+    SevenNetScreen,
+    ValidityScreen,
 )
 
 
 @dataclass
-class CGCNNPrefilterMaker(Maker):
+class PrefilterMaker(Maker):
     """
-    Maker of a job that screens one chunk of candidates with CGCNN.
-
-    Structures that are not valid are rejected with the reason, the others get a formation energy.
-    Whether charges can balance is recorded, and rejects nobody.
+    Maker of a job that screens one chunk of candidates; each screen has its own subclass.
 
     Parameters
     ----------
@@ -35,98 +36,257 @@ class CGCNNPrefilterMaker(Maker):
         Name of the job.
     """
 
-    name: str = "crystens cgcnn"
+    name: str = "crystens screen"
+    screen_type: ClassVar[type[Any]]
+    """The screen, whose fields are those of the maker."""
 
-    @job(output_schema=ScreenDocument)
-    def make(self, candidates: list[DecodedCandidate]) -> ScreenDocument:
+    def screen(self) -> Screen:
+        """Return the screen that the job runs."""
+        settings = {each.name: getattr(self, each.name) for each in fields(self.screen_type)}
+        return self.screen_type(**settings)
+
+    @job(output_schema=ScreenDocument, config=JobConfig(on_missing_references=OnMissing.NONE))
+    def make(
+        self,
+        candidates: list[DecodedCandidate],
+        earlier: Sequence[tuple[str, list[ScreenRecord] | None]] = (),
+    ) -> ScreenDocument:
         """
         Screen.
 
         Parameters
         ----------
         candidates
-            Candidates from the decoding, or from :func:`candidates_from_structures`. Those without
-            a structure were rejected by the decoding and are passed over.
+            Candidates from the decoding, or from
+            :func:`crystens_flows.jobs.candidates_from_structures`. Those without a structure were
+            rejected by the decoding and are passed over.
+        earlier
+            Names and records of the screens before this one, in their order; None for one whose
+            job failed. A candidate that one of them rejected is passed over.
 
         Returns
         -------
         ScreenDocument
-            One record for each candidate with a structure, in the same order.
-        """
-        from crystens_flows.screening.cgcnn import model_card, predict_formation_energies
-        from crystens_flows.screening.validity import smact_validity
+            One record for each candidate with a structure that is still in, in the same order.
 
+        Raises
+        ------
+        InputError
+            If the job that makes the candidates failed.
+        """
         if candidates is None:
             raise InputError("no candidates to screen: the job that makes them failed")
-        structures = {c.candidate_id: c.structure for c in candidates if c.structure is not None}
-        predictions = predict_formation_energies(list(structures.values()))
-        records = [
-            ScreenRecord(
-                candidate_id=identifier,
-                passed=prediction.reason is None,
-                reason=prediction.reason,
-                formation_energy_per_atom=prediction.formation_energy_per_atom,
-                smact_valid=smact_validity(structure),
-            )
-            for (identifier, structure), prediction in zip(
-                structures.items(), predictions, strict=True
-            )
-        ]
-        return ScreenDocument(screen="cgcnn", model=model_card(), records=records)
+        screen = self.screen()
+        records = screen.screen(still_in(candidates, earlier))
+        return ScreenDocument(screen=screen.name, model=screen.model(), records=records)
 
 
-@job(name="crystens read", output_schema=DecodeDocument)
-def candidates_from_structures(
-    structures: Sequence[Structure], provenance: Provenance | None = None, start: int = 0
-) -> DecodeDocument:
+def still_in(
+    candidates: Sequence[DecodedCandidate],
+    earlier: Sequence[tuple[str, list[ScreenRecord] | None]],
+) -> list[Candidate]:
     """
-    Take structures that no generator made, such as those of a user's own CIFs, as candidates.
+    Put candidates and what screens found together, without those that were rejected.
 
     Parameters
     ----------
-    structures
-        The structures.
-    provenance
-        Where they come from, by default :func:`provenance_of_structures`.
-    start
-        Index of the first.
+    candidates
+        Candidates from the decoding.
+    earlier
+        Names and records of the screens, in their order; None for one whose job failed.
 
     Returns
     -------
-    DecodeDocument
-        One candidate a structure, as if they had been decoded.
+    list of Candidate
+        In the order of the candidates.
     """
-    if provenance is None:
-        provenance = provenance_of_structures(structures)
-    candidates = [
-        DecodedCandidate(
-            candidate_id=candidate_id(provenance, index), index=index, structure=structure
-        )
-        for index, structure in enumerate(structures, start=start)
+    found: dict[str, dict[str, ScreenRecord]] = {c.candidate_id: {} for c in candidates}
+    for name, records in earlier:
+        for record in records or ():
+            if record.candidate_id in found:
+                found[record.candidate_id][name] = record
+    return [
+        Candidate(c.candidate_id, c.structure, found[c.candidate_id])
+        for c in candidates
+        if c.structure is not None and all(r.passed for r in found[c.candidate_id].values())
     ]
-    return DecodeDocument(provenance=provenance, candidates=candidates)
 
 
-def provenance_of_structures(
-    structures: Sequence[Structure], campaign: str = "default"
-) -> Provenance:
+@dataclass
+class ValidityPrefilterMaker(PrefilterMaker):
     """
-    Say where structures come from that no generator made.
+    Maker of a job that rejects what is no crystal.
 
     Parameters
     ----------
-    structures
-        The structures.
-    campaign
-        Name of the campaign they belong to.
+    name
+        Name of the job.
+    require_charge_balance
+        Whether to reject compositions whose charges cannot balance, by SMACT.
+    """
+
+    name: str = "crystens validity"
+    screen_type: ClassVar[type[Any]] = ValidityScreen
+    require_charge_balance: bool = False
+
+
+@dataclass
+class NoveltyPrefilterMaker(PrefilterMaker):
+    """
+    Maker of a job that finds the candidates that are known crystals.
+
+    Parameters
+    ----------
+    name
+        Name of the job.
+    known
+        "shipped" for the crystals that ship with the package, or a data set file or structures.
+    reject
+        Whether known crystals are rejected, or only marked.
+    """
+
+    name: str = "crystens novelty"
+    screen_type: ClassVar[type[Any]] = NoveltyScreen
+    known: str = "shipped"
+    reject: bool = False
+
+
+@dataclass
+class CGCNNPrefilterMaker(PrefilterMaker):
+    """
+    Maker of a job that predicts seven properties with the original CGCNN weights.
+
+    Parameters
+    ----------
+    name
+        Name of the job.
+    max_formation_energy_per_atom
+        Candidates above it are rejected, eV/atom; None rejects nobody.
+    """
+
+    name: str = "crystens cgcnn"
+    screen_type: ClassVar[type[Any]] = CGCNNScreen
+    max_formation_energy_per_atom: float | None = MAX_FORMATION_ENERGY
+
+
+@dataclass
+class M3GNetPrefilterMaker(PrefilterMaker):
+    """
+    Maker of a job that predicts formation energies and their uncertainty with M3GNet.
+
+    Parameters
+    ----------
+    name
+        Name of the job.
+    weights
+        "default" for the weights that ship with the package, the folder of a matgl model, or the
+        name of one that matgl can download.
+    max_formation_energy_per_atom
+        Candidates above it are rejected, eV/atom; None rejects nobody.
+    """
+
+    name: str = "crystens m3gnet"
+    screen_type: ClassVar[type[Any]] = M3GNetScreen
+    weights: str = "default"
+    max_formation_energy_per_atom: float | None = MAX_FORMATION_ENERGY
+
+
+@dataclass
+class CHGNetPrefilterMaker(PrefilterMaker):
+    """
+    Maker of a job that predicts formation energies with CHGNet.
+
+    Parameters
+    ----------
+    name
+        Name of the job.
+    max_formation_energy_per_atom
+        Candidates above it are rejected, eV/atom; None rejects nobody.
+    relax_steps
+        So many steps of relaxation, at most, before the energy is taken; 0 for the structure as it
+        is.
+    """
+
+    name: str = "crystens chgnet"
+    screen_type: ClassVar[type[Any]] = CHGNetScreen
+    max_formation_energy_per_atom: float | None = None
+    relax_steps: int = 0
+
+
+@dataclass
+class SevenNetPrefilterMaker(PrefilterMaker):
+    """
+    Maker of a job that predicts formation energies with SevenNet-l3i5.
+
+    Parameters
+    ----------
+    name
+        Name of the job.
+    max_formation_energy_per_atom
+        Candidates above it are rejected, eV/atom; None rejects nobody.
+    relax_steps
+        So many steps of relaxation, at most, before the energy is taken; 0 for the structure as it
+        is.
+    """
+
+    name: str = "crystens sevennet"
+    screen_type: ClassVar[type[Any]] = SevenNetScreen
+    max_formation_energy_per_atom: float | None = None
+    relax_steps: int = 0
+
+
+@dataclass
+class HullPrefilterMaker(PrefilterMaker):
+    """
+    Maker of a job that judges the models' formation energies by the hull of known compounds.
+
+    Parameters
+    ----------
+    name
+        Name of the job.
+    reference
+        "shipped" for the Materials Project's entries that ship with the package, "mp" for the
+        Materials Project itself (with an API key), or a CSV file of formulas and formation
+        energies.
+    max_energy_above_hull
+        Candidates above it are rejected, eV/atom; None rejects nobody.
+    """
+
+    name: str = "crystens hull"
+    screen_type: ClassVar[type[Any]] = HullScreen
+    reference: str = "shipped"
+    max_energy_above_hull: float | None = None
+
+
+MAKERS: tuple[type[PrefilterMaker], ...] = (
+    ValidityPrefilterMaker,
+    NoveltyPrefilterMaker,
+    CGCNNPrefilterMaker,
+    M3GNetPrefilterMaker,
+    CHGNetPrefilterMaker,
+    SevenNetPrefilterMaker,
+    HullPrefilterMaker,
+)
+
+
+def prefilter_makers(options: ScreeningOptions | None = None) -> list[PrefilterMaker]:
+    """
+    Return the makers of the screens that options name, in their order.
+
+    Parameters
+    ----------
+    options
+        The options; by default all screens, SevenNet only where it is installed.
 
     Returns
     -------
-    Provenance
-        With "files" as generator and the SHA-256 of the structures in place of a checkpoint's.
+    list of PrefilterMaker
+        One for each screen.
     """
-    sha256 = hashlib.sha256()
-    for structure in structures:
-        sites = [(site.species_string, *site.frac_coords.tolist()) for site in structure]
-        sha256.update(json.dumps([structure.lattice.matrix.tolist(), sites]).encode())
-    return Provenance(campaign=campaign, generator="files", checkpoint_sha256=sha256.hexdigest())
+    by_screen = {maker.screen_type: maker for maker in MAKERS}
+    return [
+        by_screen[type(screen)](
+            **{each.name: getattr(screen, each.name) for each in fields(type(screen))}
+        )
+        for screen in (options or ScreeningOptions()).screens()
+    ]

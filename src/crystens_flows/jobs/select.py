@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from jobflow import JobConfig, Maker, OnMissing, job
 
 from crystens_flows.errors import InputError
+from crystens_flows.jobs.prefilter import still_in
 from crystens_flows.schemas import (
     DecodedCandidate,
     ScreenRecord,
     SelectDocument,
     SelectedCandidate,
 )
+from crystens_flows.screening.judgement import judge, rankable
+from crystens_flows.screening.selection import SelectionRules
 
 MAX_SELECTED = 1000
 """So many selected 52-site structures make a document of 10 MB; MongoDB takes 16."""
@@ -21,27 +25,28 @@ MAX_SELECTED = 1000
 @dataclass
 class SelectMaker(Maker):
     """
-    Maker of a job that selects the candidates of lowest formation energy, without duplicates.
+    Maker of a job that selects candidates by rules: filters, no duplicates, ranking, diversity.
 
     Parameters
     ----------
     name
         Name of the job.
-    n_pool
-        How many of lowest formation energy form the pool; 35 in the paper.
-    n_select
-        How many of the pool are relaxed, at most 1000; 6 in the paper.
+    rules
+        The rules; :meth:`SelectionRules.paper` gives those of the paper.
+    hull
+        Reference of the hull among whose compounds candidates of one system are ranked together,
+        as :class:`crystens_flows.jobs.HullPrefilterMaker` takes it; None for no such ranking.
     """
 
     name: str = "crystens select"
-    n_pool: int = 35
-    n_select: int = 6
+    rules: SelectionRules = field(default_factory=SelectionRules)
+    hull: str | None = "shipped"
 
     @job(output_schema=SelectDocument, config=JobConfig(on_missing_references=OnMissing.NONE))
     def make(
         self,
         candidates: list[list[DecodedCandidate] | None],
-        records: list[list[ScreenRecord] | None],
+        records: Sequence[Sequence[tuple[str, list[ScreenRecord] | None]]],
     ) -> SelectDocument:
         """
         Select.
@@ -51,68 +56,62 @@ class SelectMaker(Maker):
         candidates
             The candidates of each chunk; None for a chunk whose job failed.
         records
-            The screen's records of each chunk; None for a chunk whose job failed.
+            For each chunk the names and records of its screens, in their order; None for a screen
+            whose job failed.
 
         Returns
         -------
         SelectDocument
-            One record for each candidate that passed the screen, by index, and the selected ones.
+            One record for each candidate that passed all screens, by index, and the selected ones.
 
         Raises
         ------
         InputError
-            If the jobs of all chunks failed, or the numbers to select do not fit.
+            If the jobs of all chunks failed, or too many are to be selected.
         """
-        from crystens_flows.screening.selection import select
-
-        if self.n_select > MAX_SELECTED:
-            raise InputError(f"n_select = {self.n_select}: give at most {MAX_SELECTED}")
+        if self.rules.n_select > MAX_SELECTED:
+            raise InputError(f"n_select = {self.rules.n_select}: give at most {MAX_SELECTED}")
+        # a chunk whose last screen failed has nothing that all screens passed
         missing = [
             i
-            for i, chunk in enumerate(zip(candidates, records, strict=True))
-            if any(part is None for part in chunk)
+            for i, (chunk, screens) in enumerate(zip(candidates, records, strict=True))
+            if chunk is None or (screens and screens[-1][1] is None)
         ]
         if len(missing) == len(candidates):
             raise InputError(
                 "nothing to select from: all jobs that make or screen candidates failed"
             )
-        energies = {
-            record.candidate_id: record.formation_energy_per_atom
-            for chunk in records
-            for record in chunk or ()
-            if record.passed and record.formation_energy_per_atom is not None
-        }
+        index = {c.candidate_id: c.index for chunk in candidates for c in chunk or ()}
         passed = sorted(
             (
                 candidate
-                for chunk in candidates
-                for candidate in chunk or ()
-                if candidate.candidate_id in energies and candidate.structure is not None
+                for i, (chunk, screens) in enumerate(zip(candidates, records, strict=True))
+                if i not in missing
+                for candidate in still_in(chunk or (), screens)
             ),
-            key=lambda candidate: (candidate.index, candidate.candidate_id),
+            key=lambda candidate: (index[candidate.candidate_id], candidate.candidate_id),
         )
-        decisions = select(
-            [candidate.candidate_id for candidate in passed],
-            [candidate.structure for candidate in passed if candidate.structure is not None],
-            [energies[candidate.candidate_id] for candidate in passed],
-            n_pool=self.n_pool,
-            n_select=self.n_select,
+        decisions = judge(passed, self.rules, self.hull)
+        chosen = sorted(
+            (
+                (decision.rank or 0, candidate)
+                for decision, candidate in zip(decisions, passed, strict=True)
+                if decision.decision == "selected"
+            ),
+            key=lambda item: item[0],
         )
-        by_rank = {
-            decision.rank: candidate
-            for decision, candidate in zip(decisions, passed, strict=True)
-            if decision.decision == "selected"
-        }
         return SelectDocument(
-            settings={"n_pool": self.n_pool, "n_select": self.n_select},
+            settings=self.rules.model_dump(),
             missing_chunks=missing,
             records=decisions,
             selected=[
                 SelectedCandidate(
                     candidate_id=candidate.candidate_id,
                     structure=candidate.structure,
-                    formation_energy_per_atom=energies[candidate.candidate_id],
+                    formation_energy_per_atom=known["formation_energy_per_atom"],
+                    energy_above_hull=known["energy_above_hull"],
                 )
-                for candidate in (by_rank[rank] for rank in range(1, len(by_rank) + 1))
+                for _, candidate in chosen
+                for known in (rankable(candidate).quantities,)
             ],
         )

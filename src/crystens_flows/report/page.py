@@ -76,7 +76,9 @@ def _relaxed(best: Sequence[Mapping[str, Any]]) -> str:
         "candidate",
         "formula",
         "sites",
-        "formation energy (CGCNN), eV/atom",
+        "rank",
+        "formation energy, predicted, eV/atom",
+        "above hull, predicted, eV/atom",
         *(f"E{k}, eV" for k in range(5)),
         *(f"P{k}, kbar" for k in range(1, 5)),
     )
@@ -85,7 +87,9 @@ def _relaxed(best: Sequence[Mapping[str, Any]]) -> str:
             candidate["candidate_id"],
             candidate["formula"],
             candidate["n_sites"],
+            candidate["rank"],
             candidate["formation_energy_per_atom"],
+            candidate["energy_above_hull"],
             *candidate["energies"],
             *candidate["pressures"],
         )

@@ -15,6 +15,8 @@ from crystens_flows.schemas.stages import (
     SelectedCandidate,
     SelectRecord,
     TrainDocument,
+    TuneDocument,
+    TuneRecord,
 )
 from crystens_flows.status import CandidateStatus
 
@@ -34,6 +36,8 @@ __all__ = [
     "SelectRecord",
     "SelectedCandidate",
     "TrainDocument",
+    "TuneDocument",
+    "TuneRecord",
     "candidate_id",
     "package_versions",
 ]

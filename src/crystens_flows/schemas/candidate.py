@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from crystens_flows.schemas.provenance import Provenance
-from crystens_flows.schemas.stages import RelaxDocument, ScreenRecord, SelectRecord
+from crystens_flows.schemas.stages import RelaxDocument, ScreenRecord, SelectRecord, TuneRecord
 from crystens_flows.schemas.types import StructureField
 from crystens_flows.status import CandidateStatus
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class CandidateDocument(BaseModel):
@@ -29,7 +29,7 @@ class CandidateDocument(BaseModel):
     campaign: str
     index: int = Field(description="Index of the sample in its campaign, from 0.")
     status: CandidateStatus
-    rejected_by: str | None = Field(None, description="'decode', 'cgcnn', 'select' or 'relax'.")
+    rejected_by: str | None = Field(None, description="'decode', a screen, 'select' or 'relax'.")
     reason: str | None = Field(None, description="Why it was rejected.")
 
     formula: str | None = Field(None, description="Reduced formula.")
@@ -44,9 +44,14 @@ class CandidateDocument(BaseModel):
     formation_energy_per_atom: float | None = Field(
         None, description="Predicted by the last screen, eV/atom."
     )
+    energy_above_hull: float | None = Field(
+        None, description="Predicted, above the hull of known compounds, eV/atom; negative below."
+    )
     smact_valid: bool | None = None
+    known_as: str | None = Field(None, description="Id of the known crystal that it equals.")
     screens: dict[str, ScreenRecord] = Field(default_factory=dict)
     selection: SelectRecord | None = None
+    tuning: TuneRecord | None = Field(None, description="What was changed before relaxation.")
 
     relaxed_structure: StructureField | None = None
     energy_per_atom: float | None = Field(None, description="After relaxation, eV/atom.")

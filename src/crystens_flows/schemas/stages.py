@@ -68,8 +68,18 @@ class ScreenRecord(_Document):
     passed: bool = Field(description="False where the candidate is rejected by this screen.")
     reason: str | None = Field(None, description="Why it was rejected.")
     formation_energy_per_atom: float | None = Field(None, description="Predicted, eV/atom.")
+    energy_above_hull: float | None = Field(
+        None, description="Above the hull of the reference, eV/atom; negative below it."
+    )
+    uncertainty: float | None = Field(
+        None, description="Standard deviation that the screen expects of its energy, eV/atom."
+    )
     smact_valid: bool | None = Field(
         None, description="Whether charges can balance (SMACT); None where SMACT cannot say."
+    )
+    known_as: str | None = Field(None, description="Id of the known crystal that it equals.")
+    values: dict[str, Any] = Field(
+        default_factory=dict, description="What else the screen found, by name."
     )
 
 
@@ -87,9 +97,18 @@ class SelectRecord(_Document):
     """The decision on one candidate that came to the selection."""
 
     candidate_id: str
-    decision: Literal["selected", "pool", "ranked", "duplicate"]
-    rank: int | None = Field(None, description="Place by formation energy, from 1.")
+    decision: Literal["selected", "pool", "ranked", "duplicate", "filtered"]
+    reason: str | None = Field(None, description="Why, in words.")
+    rank: int | None = Field(None, description="Place in the ranking at that moment, from 1.")
+    n_ranked: int | None = Field(None, description="Of how many at that moment.")
+    value: float | None = Field(None, description="What was ranked, eV/atom.")
     duplicate_of: str | None = Field(None, description="The candidate_id that was kept.")
+    rank_in_system: int | None = Field(
+        None, description="Place among the candidates of its chemical system, from 1."
+    )
+    energy_above_hull_with_candidates: float | None = Field(
+        None, description="Above the hull of the reference and all other candidates, eV/atom."
+    )
 
 
 class SelectedCandidate(_Document):
@@ -97,19 +116,42 @@ class SelectedCandidate(_Document):
 
     candidate_id: str
     structure: StructureField
-    formation_energy_per_atom: float = Field(description="Predicted by the screen, eV/atom.")
+    formation_energy_per_atom: float | None = Field(None, description="Predicted, eV/atom.")
+    energy_above_hull: float | None = Field(None, description="Predicted, eV/atom.")
+
+
+class TuneRecord(_Document):
+    """What the tuning changed in one candidate, and why."""
+
+    candidate_id: str
+    structure: StructureField = Field(description="As it goes on; the original if unchanged.")
+    changed: bool
+    reason: str | None = Field(None, description="What was changed, or why nothing was.")
+    values: dict[str, Any] = Field(
+        default_factory=dict, description="Space groups, tolerance, energies, by name."
+    )
+
+
+class TuneDocument(_Document):
+    """Output of TuneMaker."""
+
+    stage: Literal["tune"] = "tune"
+    model: dict[str, Any] = Field(description="Name and version of the energy model.")
+    records: list[TuneRecord]
+    selected: list[SelectedCandidate] = Field(description="As they go on, in the same order.")
+    versions: dict[str, str] = Versions
 
 
 class SelectDocument(_Document):
     """Output of SelectMaker."""
 
     stage: Literal["select"] = "select"
-    settings: dict[str, Any] = Field(description="n_pool, n_select and the rest.")
+    settings: dict[str, Any] = Field(description="The rules of the selection.")
     missing_chunks: list[int] = Field(
         default_factory=list, description="Chunks whose jobs failed, from 0."
     )
     records: list[SelectRecord]
-    selected: list[SelectedCandidate] = Field(description="Lowest formation energy first.")
+    selected: list[SelectedCandidate] = Field(description="Best rank first.")
     versions: dict[str, str] = Versions
 
 

@@ -1,80 +1,285 @@
-"""Which candidates are relaxed: no duplicates, lowest formation energy first."""
+"""Which candidates are relaxed: filters, duplicates, a ranking, and no crowd of one family."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pymatgen.core import Structure
 
 from crystens_flows.errors import InputError
 from crystens_flows.schemas import SelectRecord
 from crystens_flows.screening.duplicates import find_duplicates
 
+QUANTITIES = {
+    "formation_energy_per_atom": "formation energy",
+    "energy_above_hull": "energy above hull",
+    "uncertainty": "uncertainty",
+}
+"""What candidates can be filtered and ranked by, all in eV/atom, and how it is called."""
 
-def select(
-    candidate_ids: Sequence[str],
-    structures: Sequence[Structure],
-    formation_energies: Sequence[float],
-    n_pool: int = 35,
-    n_select: int = 6,
-) -> list[SelectRecord]:
+
+class SelectionRules(BaseModel):
     """
-    Select the candidates of lowest formation energy, duplicates left out.
+    Who is filtered out, how the others are ranked and how many are taken.
 
-    The paper keeps a pool of the 35 lowest and relaxes 6 of them, chosen by hand; here it is the
-    6 lowest of the pool.
+    The default ranks by energy above hull. The paper's rule, the lowest formation energies, is
+    :meth:`paper`.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_formation_energy_per_atom: float | None = Field(None, description="Filter, eV/atom.")
+    max_energy_above_hull: float | None = Field(None, description="Filter, eV/atom.")
+    max_uncertainty: float | None = Field(None, description="Filter, eV/atom.")
+    require_charge_balance: bool = Field(
+        False, description="Filter out compositions whose charges cannot balance, by SMACT."
+    )
+    require_novel: bool = Field(False, description="Filter out crystals that are known.")
+    rank_by: Literal["energy_above_hull", "formation_energy_per_atom", "weighted"] = Field(
+        "energy_above_hull", description="Lowest first."
+    )
+    weights: dict[str, float] = Field(
+        default_factory=dict,
+        description="For rank_by 'weighted': the sum of weight times quantity is ranked.",
+    )
+    max_per_chemical_system: int | None = Field(
+        1,
+        ge=1,
+        description="So many of one chemical system are selected while the pool has others; None "
+        "for any number.",
+    )
+    n_pool: int = Field(35, ge=0, description="So many of the first in the ranking are the pool.")
+    n_select: int = Field(6, ge=0, description="So many of the pool are selected.")
+
+    @classmethod
+    def paper(cls, n_pool: int = 35, n_select: int = 6) -> Self:
+        """Return the paper's rule: the lowest formation energies, whatever the system."""
+        return cls(
+            rank_by="formation_energy_per_atom",
+            max_per_chemical_system=None,
+            n_pool=n_pool,
+            n_select=n_select,
+        )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.n_select > self.n_pool:
+            raise ValueError(
+                f"n_select = {self.n_select} and n_pool = {self.n_pool}: give n_select <= n_pool"
+            )
+        if (self.rank_by == "weighted") != bool(self.weights):
+            raise ValueError("weights go with rank_by 'weighted', and it needs them")
+        if unknown := self.weights.keys() - QUANTITIES.keys():
+            raise ValueError(
+                f"weights name unknown quantities: {', '.join(sorted(unknown))}; known are "
+                f"{', '.join(QUANTITIES)}"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Rankable:
+    """
+    What the selection knows of a candidate.
 
     Parameters
     ----------
-    candidate_ids
-        Identifiers, in the order of the candidates' index.
-    structures
-        Their structures. Of equal ones the first is kept.
-    formation_energies
-        Their predicted formation energies, eV/atom. Equal energies keep the order given.
-    n_pool
-        Size of the pool.
-    n_select
-        How many of the pool are selected.
+    candidate_id
+        Its identifier.
+    structure
+        Its structure.
+    quantities
+        Those of :data:`QUANTITIES` that are known, eV/atom.
+    smact_valid
+        Whether charges can balance; None where SMACT cannot say.
+    known_as
+        Identifier of the known crystal it equals; None for a new one.
+    """
+
+    candidate_id: str
+    structure: Structure
+    quantities: Mapping[str, float | None]
+    smact_valid: bool | None = None
+    known_as: str | None = None
+
+
+def select(candidates: Sequence[Rankable], rules: SelectionRules) -> list[SelectRecord]:
+    """
+    Filter, leave duplicates out, rank, and select.
+
+    Candidates are ordered by what is ranked, equal ones by identifier. The filters of the rules
+    then take out candidates one after another, then the duplicates go (of equal crystals the one
+    that was given first stays). The first of the rest are the pool; of the pool those are selected
+    that come first, but while there are others no more than `max_per_chemical_system` of a system.
+
+    Parameters
+    ----------
+    candidates
+        The candidates, in the order of their index.
+    rules
+        The rules.
 
     Returns
     -------
     list of SelectRecord
-        One for each candidate, in the order given: "duplicate", or its rank and "selected",
-        "pool" or "ranked".
+        One for each candidate, in the order given: the decision, its reason in words, and the rank
+        at that moment.
 
     Raises
     ------
     InputError
-        If the numbers do not fit: ``0 <= n_select <= n_pool``, as many structures and energies as
-        identifiers, all energies finite.
+        If an identifier is given twice or a quantity is not finite.
     """
-    if not 0 <= n_select <= n_pool:
-        raise InputError(
-            f"n_select = {n_select} and n_pool = {n_pool}: give 0 <= n_select <= n_pool"
-        )
-    if not len(candidate_ids) == len(structures) == len(formation_energies):
-        raise InputError(
-            f"{len(candidate_ids)} candidates, {len(structures)} structures and "
-            f"{len(formation_energies)} energies: give as many of each"
-        )
-    energies = np.asarray(formation_energies, dtype=float)
-    if not np.isfinite(energies).all():
-        worst = candidate_ids[int(np.argmin(np.isfinite(energies)))]
-        raise InputError(f"the formation energy of {worst} is not finite: leave it out")
-    duplicate_of = find_duplicates(structures)
-    kept = [int(i) for i in np.argsort(energies, kind="stable") if duplicate_of[i] is None]
+    _check_input(candidates)
     records = [
-        SelectRecord(candidate_id=candidate, decision="duplicate", duplicate_of=candidate_ids[j])
-        if j is not None
-        else SelectRecord(candidate_id=candidate, decision="ranked")
-        for candidate, j in zip(candidate_ids, duplicate_of, strict=True)
+        SelectRecord(candidate_id=each.candidate_id, decision="ranked") for each in candidates
     ]
-    for rank, i in enumerate(kept, start=1):
-        records[i].rank = rank
-        if rank <= n_select:
-            records[i].decision = "selected"
-        elif rank <= n_pool:
-            records[i].decision = "pool"
+    values = [_value(each, rules) for each in candidates]
+    order = sorted(
+        range(len(candidates)),
+        key=lambda i: (values[i] is None, values[i] or 0.0, candidates[i].candidate_id),
+    )
+    for i, record in enumerate(records):
+        record.value = values[i]
+    for failing in _filters(rules):
+        order = _take_out(order, records, [failing(each) for each in candidates])
+    order = _take_out_duplicates(order, records, candidates)
+    order = _take_out(
+        order,
+        records,
+        [f"nothing to rank by: no {_named(rules)}" if v is None else None for v in values],
+    )
+    _decide(order, records, candidates, rules)
     return records
+
+
+def _check_input(candidates: Sequence[Rankable]) -> None:
+    repeated = [name for name, n in Counter(c.candidate_id for c in candidates).items() if n > 1]
+    if repeated:
+        raise InputError(f"{repeated[0]} is given more than once: give each candidate once")
+    for each in candidates:
+        for name, value in each.quantities.items():
+            if value is not None and not np.isfinite(value):
+                raise InputError(
+                    f"{QUANTITIES.get(name, name)} of {each.candidate_id} is not finite: give None"
+                )
+
+
+def _value(candidate: Rankable, rules: SelectionRules) -> float | None:
+    if rules.rank_by != "weighted":
+        return candidate.quantities.get(rules.rank_by)
+    total = 0.0
+    for name, weight in rules.weights.items():
+        value = candidate.quantities.get(name)
+        if value is None:
+            return None
+        total += weight * value
+    return total
+
+
+def _named(rules: SelectionRules) -> str:
+    return QUANTITIES.get(rules.rank_by, "weighted sum")
+
+
+def _filters(rules: SelectionRules) -> list:
+    """Return, for each filter that is set, what gives the reason why a candidate falls, or None."""
+    found = []
+    for name, called in QUANTITIES.items():
+        limit = getattr(rules, f"max_{name}")
+        if limit is not None:
+
+            def too_high(
+                each: Rankable, name: str = name, called: str = called, limit: float = limit
+            ) -> str | None:
+                value = each.quantities.get(name)
+                if value is None:
+                    return f"{called} unknown"
+                if value > limit:
+                    return f"{called} too high: {value:.3f} eV/atom, at most {limit:g}"
+                return None
+
+            found.append(too_high)
+    if rules.require_charge_balance:
+        found.append(
+            lambda each: "charges cannot balance" if each.smact_valid is False else None,
+        )
+    if rules.require_novel:
+        found.append(
+            lambda each: f"known crystal: {each.known_as}" if each.known_as is not None else None,
+        )
+    return found
+
+
+def _take_out(
+    order: list[int], records: list[SelectRecord], reasons: Sequence[str | None]
+) -> list[int]:
+    """Note the reason and the rank of those that fall; return the order of those that stay."""
+    for rank, i in enumerate(order, start=1):
+        if reasons[i] is not None:
+            records[i].decision = "filtered"
+            records[i].reason = reasons[i]
+            records[i].rank = rank
+            records[i].n_ranked = len(order)
+    return [i for i in order if reasons[i] is None]
+
+
+def _take_out_duplicates(
+    order: list[int], records: list[SelectRecord], candidates: Sequence[Rankable]
+) -> list[int]:
+    left = sorted(order)
+    duplicate_of = dict(
+        zip(left, find_duplicates([candidates[i].structure for i in left]), strict=True)
+    )
+    for rank, i in enumerate(order, start=1):
+        if (first := duplicate_of[i]) is not None:
+            kept = candidates[left[first]].candidate_id
+            records[i].decision = "duplicate"
+            records[i].duplicate_of = kept
+            records[i].reason = f"duplicate: of {kept}"
+            records[i].rank = rank
+            records[i].n_ranked = len(order)
+    return [i for i in order if duplicate_of[i] is None]
+
+
+def _decide(
+    order: list[int],
+    records: list[SelectRecord],
+    candidates: Sequence[Rankable],
+    rules: SelectionRules,
+) -> None:
+    """Divide the ranking into selected, pool and the rest."""
+    pool = order[: rules.n_pool]
+    systems = {i: candidates[i].structure.chemical_system for i in pool}
+    limit = rules.max_per_chemical_system or len(pool)
+    taken: dict[str, list[int]] = {}
+    crowded: list[int] = []
+    selected: list[int] = []
+    for i in pool:
+        same = taken.setdefault(systems[i], [])
+        if len(same) >= limit:
+            crowded.append(i)
+        elif len(selected) < rules.n_select:
+            same.append(i)
+            selected.append(i)
+    # a pool without enough chemical systems is not left unused
+    selected += crowded[: rules.n_select - len(selected)]
+    for rank, i in enumerate(order, start=1):
+        record = records[i]
+        record.rank, record.n_ranked = rank, len(order)
+        at = f"rank {rank} of {len(order)} by {_named(rules)} ({record.value:.3f} eV/atom)"
+        if i in selected:
+            record.decision, record.reason = "selected", at
+        elif rank <= len(pool):
+            record.decision = "pool"
+            if i in crowded:
+                first = records[taken[systems[i]][0]]
+                record.reason = f"chemical system taken: {systems[i]} by {first.candidate_id}; {at}"
+            else:
+                record.reason = f"pool, not selected: {len(selected)} others come first; {at}"
+        else:
+            record.reason = f"behind the pool of {rules.n_pool}: {at}"

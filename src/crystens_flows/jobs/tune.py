@@ -1,0 +1,78 @@
+"""Job that tunes the selected candidates before they are relaxed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jobflow import JobConfig, Maker, OnMissing, job
+
+from crystens_flows.errors import InputError
+from crystens_flows.schemas import SelectedCandidate, TuneDocument, TuneRecord
+
+
+@dataclass
+class TuneMaker(Maker):
+    """
+    Maker of a job that tunes selected candidates: symmetry, and elements that cannot be.
+
+    A change is made only if the energy model calls the structure no worse.
+
+    Parameters
+    ----------
+    name
+        Name of the job.
+    potential
+        The energy model, see :func:`crystens_flows.screening.potentials.predict`.
+    """
+
+    name: str = "crystens tune"
+    potential: str = "chgnet"
+
+    @job(output_schema=TuneDocument, config=JobConfig(on_missing_references=OnMissing.NONE))
+    def make(self, selected: list[SelectedCandidate]) -> TuneDocument:
+        """
+        Tune.
+
+        Parameters
+        ----------
+        selected
+            The selected candidates.
+
+        Returns
+        -------
+        TuneDocument
+            What changed, and the candidates as they go on, in the same order.
+
+        Raises
+        ------
+        InputError
+            If the job that selects failed.
+        """
+        from crystens_flows.screening.potentials import card, predict
+        from crystens_flows.screening.tuning import tune
+
+        if selected is None:
+            raise InputError("no candidates to tune: the job that selects them failed")
+        results = tune(
+            [candidate.structure for candidate in selected],
+            lambda structures: [
+                each.formation_energy_per_atom for each in predict(structures, self.potential)
+            ],
+        )
+        return TuneDocument(
+            model=card(self.potential),
+            records=[
+                TuneRecord(
+                    candidate_id=candidate.candidate_id,
+                    structure=result.structure,
+                    changed=result.changed,
+                    reason=result.reason,
+                    values=result.to_dict(),
+                )
+                for candidate, result in zip(selected, results, strict=True)
+            ],
+            selected=[
+                candidate.model_copy(update={"structure": result.structure})
+                for candidate, result in zip(selected, results, strict=True)
+            ],
+        )

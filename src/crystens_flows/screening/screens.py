@@ -1,0 +1,373 @@
+"""The screens: each asks one model or table about many candidates and may reject some."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+from pymatgen.core import Structure
+
+from crystens_flows.schemas import ScreenRecord
+from crystens_flows.screening.consensus import combine
+
+MAX_FORMATION_ENERGY = 0.5
+"""No stable crystal has a formation energy near this, in eV/atom, by far more than models err."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """
+    A candidate on its way through the screens.
+
+    Parameters
+    ----------
+    candidate_id
+        Its identifier.
+    structure
+        Its structure.
+    records
+        What earlier screens found, by the name of the screen.
+    """
+
+    candidate_id: str
+    structure: Structure
+    records: Mapping[str, ScreenRecord] = field(default_factory=dict)
+
+
+class Screen(Protocol):
+    """
+    What can screen candidates.
+
+    Attributes
+    ----------
+    name
+        Under which a candidate keeps what the screen found.
+    """
+
+    name: ClassVar[str]
+
+    def model(self) -> dict[str, Any]:
+        """Say which model or table is asked: name, versions, hashes."""
+
+    def screen(self, candidates: Sequence[Candidate]) -> list[ScreenRecord]:
+        """Return one record for each candidate, in the same order."""
+
+
+@dataclass(frozen=True)
+class ValidityScreen:
+    """
+    Rejects what is no crystal: overlapping atoms, collapsed cells, impossible densities.
+
+    Parameters
+    ----------
+    require_charge_balance
+        Whether to reject compositions whose charges cannot balance, by SMACT.
+    """
+
+    name: ClassVar[str] = "validity"
+    require_charge_balance: bool = False
+
+    def model(self) -> dict[str, Any]:
+        """Say which rules are applied."""
+        from importlib.metadata import version
+
+        return {"name": "validity", "package": "smact", "version": version("smact")}
+
+    def screen(self, candidates: Sequence[Candidate]) -> list[ScreenRecord]:
+        """Check each candidate."""
+        from crystens_flows.screening.validity import validity_report
+
+        records = []
+        for candidate in candidates:
+            report = validity_report(candidate.structure)
+            reason = report.reason
+            if reason is None and self.require_charge_balance and report.smact_valid is False:
+                reason = "charges cannot balance"
+            records.append(
+                ScreenRecord(
+                    candidate_id=candidate.candidate_id,
+                    passed=reason is None,
+                    reason=reason,
+                    smact_valid=report.smact_valid,
+                    values=report.to_dict(),
+                )
+            )
+        return records
+
+
+@dataclass(frozen=True)
+class NoveltyScreen:
+    """
+    Finds the candidates that are known crystals.
+
+    Parameters
+    ----------
+    known
+        "shipped" for the crystals that ship with the package, or a data set file or structures.
+    reject
+        Whether known crystals are rejected, or only marked.
+    """
+
+    name: ClassVar[str] = "novelty"
+    known: str = "shipped"
+    reject: bool = False
+
+    def model(self) -> dict[str, Any]:
+        """Say with what the candidates are compared."""
+        return {"name": "known crystals", "source": self.known}
+
+    def screen(self, candidates: Sequence[Candidate]) -> list[ScreenRecord]:
+        """Compare each candidate with the known crystals."""
+        from crystens_flows.screening.novelty import load_known
+
+        found = load_known(self.known).find([c.structure for c in candidates])
+        return [
+            ScreenRecord(
+                candidate_id=candidate.candidate_id,
+                passed=not (self.reject and known_as is not None),
+                reason=f"known crystal: {known_as}" if self.reject and known_as else None,
+                known_as=known_as,
+            )
+            for candidate, known_as in zip(candidates, found, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class CGCNNScreen:
+    """
+    Predicts with the original CGCNN weights: formation energy, band gap, elastic moduli and more.
+
+    Parameters
+    ----------
+    max_formation_energy_per_atom
+        Candidates above it are rejected, eV/atom; None rejects nobody.
+    """
+
+    name: ClassVar[str] = "cgcnn"
+    max_formation_energy_per_atom: float | None = MAX_FORMATION_ENERGY
+
+    def model(self) -> dict[str, Any]:
+        """Say which weights are used."""
+        from crystens_flows.screening.cgcnn import model_card
+
+        return model_card()
+
+    def screen(self, candidates: Sequence[Candidate]) -> list[ScreenRecord]:
+        """Predict for each candidate."""
+        from crystens_flows.screening.cgcnn import predict_properties
+
+        found = predict_properties([c.structure for c in candidates])
+        return [
+            _energy_record(
+                candidate,
+                each.formation_energy_per_atom,
+                each.reason,
+                self.max_formation_energy_per_atom,
+                values={k: v for k, v in each.values.items() if k != "formation_energy_per_atom"},
+            )
+            for candidate, each in zip(candidates, found, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class M3GNetScreen:
+    """
+    Predicts formation energies, and how far they may be off, with M3GNet.
+
+    Parameters
+    ----------
+    weights
+        "default" for the weights that ship with the package, the folder of a matgl model, or the
+        name of one that matgl can download.
+    max_formation_energy_per_atom
+        Candidates above it are rejected, eV/atom; None rejects nobody.
+    """
+
+    name: ClassVar[str] = "m3gnet"
+    weights: str = "default"
+    max_formation_energy_per_atom: float | None = MAX_FORMATION_ENERGY
+
+    def model(self) -> dict[str, Any]:
+        """Say which weights are used."""
+        from crystens_flows.screening.m3gnet.model import load_m3gnet
+
+        return load_m3gnet(self.weights).card()
+
+    def screen(self, candidates: Sequence[Candidate]) -> list[ScreenRecord]:
+        """Predict for each candidate."""
+        from crystens_flows.screening.m3gnet.model import load_m3gnet
+
+        found = load_m3gnet(self.weights).predict([c.structure for c in candidates])
+        return [
+            _energy_record(
+                candidate,
+                each.formation_energy_per_atom,
+                each.reason,
+                self.max_formation_energy_per_atom,
+                uncertainty=each.uncertainty,
+            )
+            for candidate, each in zip(candidates, found, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class _PotentialScreen:
+    name: ClassVar[str]
+    potential: ClassVar[str]
+    max_formation_energy_per_atom: float | None = None
+    relax_steps: int = 0
+
+    def model(self) -> dict[str, Any]:
+        """Say which weights and references are used."""
+        from crystens_flows.screening.potentials import card
+
+        return {**card(self.potential), "relax_steps": self.relax_steps}
+
+    def screen(self, candidates: Sequence[Candidate]) -> list[ScreenRecord]:
+        """Predict for each candidate."""
+        from crystens_flows.screening.potentials import predict, relax
+
+        structures = [c.structure for c in candidates]
+        found: Sequence[Any] = (
+            relax(structures, self.potential, steps=self.relax_steps)
+            if self.relax_steps
+            else predict(structures, self.potential)
+        )
+        return [
+            _energy_record(
+                candidate,
+                each.formation_energy_per_atom,
+                each.reason,
+                self.max_formation_energy_per_atom,
+                values=(
+                    {"n_steps": each.n_steps, "converged": each.converged}
+                    if self.relax_steps
+                    else {}
+                ),
+            )
+            for candidate, each in zip(candidates, found, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class CHGNetScreen(_PotentialScreen):
+    """
+    Predicts formation energies with CHGNet and fitted references of the elements.
+
+    Parameters
+    ----------
+    max_formation_energy_per_atom
+        Candidates above it are rejected, eV/atom; None rejects nobody.
+    relax_steps
+        So many steps of relaxation, at most, before the energy is taken; 0 for the structure as it
+        is.
+    """
+
+    name: ClassVar[str] = "chgnet"
+    potential: ClassVar[str] = "chgnet"
+
+
+@dataclass(frozen=True)
+class SevenNetScreen(_PotentialScreen):
+    """
+    Predicts formation energies with SevenNet-l3i5 and fitted references of the elements.
+
+    Parameters
+    ----------
+    max_formation_energy_per_atom
+        Candidates above it are rejected, eV/atom; None rejects nobody.
+    relax_steps
+        So many steps of relaxation, at most, before the energy is taken; 0 for the structure as it
+        is.
+    """
+
+    name: ClassVar[str] = "sevennet"
+    potential: ClassVar[str] = "7net-l3i5"
+
+
+@dataclass(frozen=True)
+class HullScreen:
+    """
+    Compares the formation energy that the models agree on with the hull of known compounds.
+
+    Parameters
+    ----------
+    reference
+        "shipped" for the Materials Project's entries that ship with the package, "mp" for the
+        Materials Project itself (with an API key), or a CSV file of formulas and formation
+        energies.
+    max_energy_above_hull
+        Candidates above it are rejected, eV/atom; None rejects nobody.
+    """
+
+    name: ClassVar[str] = "hull"
+    reference: str = "shipped"
+    max_energy_above_hull: float | None = None
+
+    def model(self) -> dict[str, Any]:
+        """Say which entries the hull is of."""
+        from crystens_flows.screening.hull import describe_reference
+
+        return describe_reference(self.reference)
+
+    def screen(self, candidates: Sequence[Candidate]) -> list[ScreenRecord]:
+        """Judge each candidate."""
+        from crystens_flows.screening.hull import load_reference
+
+        agreed = [
+            combine({name: r.formation_energy_per_atom for name, r in c.records.items()})
+            for c in candidates
+        ]
+        compositions = [c.structure.composition for c in candidates]
+        reference = load_reference(self.reference, compositions)
+        found = reference.evaluate(
+            compositions,
+            [None if a is None else a.formation_energy_per_atom for a in agreed],
+            shifted=True,
+        )
+        records = []
+        for candidate, consensus, result in zip(candidates, agreed, found, strict=True):
+            above = result.energy_above_hull
+            reason = result.reason
+            limit = self.max_energy_above_hull
+            if reason is None and limit is not None and above is not None and above > limit:
+                reason = f"energy above hull too high: {above:.3f} eV/atom, at most {limit:g}"
+            values = result.to_dict()
+            if consensus is not None:
+                values |= {"energy_models": list(consensus.models), "agree": consensus.agree}
+            records.append(
+                ScreenRecord(
+                    candidate_id=candidate.candidate_id,
+                    passed=reason is None,
+                    reason=reason,
+                    formation_energy_per_atom=(
+                        None if consensus is None else round(consensus.formation_energy_per_atom, 6)
+                    ),
+                    energy_above_hull=above,
+                    uncertainty=None if consensus is None else consensus.disagreement,
+                    values=values,
+                )
+            )
+        return records
+
+
+def _energy_record(
+    candidate: Candidate,
+    energy: float | None,
+    reason: str | None,
+    limit: float | None,
+    *,
+    uncertainty: float | None = None,
+    values: Mapping[str, Any] | None = None,
+) -> ScreenRecord:
+    if reason is None and limit is not None and energy is not None and energy > limit:
+        reason = f"formation energy too high: {energy:.3f} eV/atom, at most {limit:g}"
+    return ScreenRecord(
+        candidate_id=candidate.candidate_id,
+        passed=reason is None,
+        reason=reason,
+        formation_energy_per_atom=energy,
+        uncertainty=uncertainty,
+        values=dict(values or {}),
+    )
