@@ -152,8 +152,7 @@ def _csv_entries(path: Path) -> Iterator[Entry]:
                 f"{path} has no column 'cif' (its columns: {', '.join(frame.columns)}): name the "
                 "one with the CIF texts so, or one of pymatgen structures as JSON 'structure'"
             )
-        # a row that ends early lacks values
-        for fields in frame.fillna("").to_dict("records"):
+        for fields in frame.to_dict("records"):
             row += 1
             values = {str(key): value for key, value in fields.items()}
             text, where = values.pop(column), f"{path} row {row}"
