@@ -372,8 +372,15 @@ def test_xyz_with_its_cell_after_the_atoms(tmp_path):
     assert [record.space_group for record in read(tmp_path / "a.xyz")[0]] == [221, 221]
 
 
-@pytest.mark.parametrize("damage", ["Na 0 0 0\n", "-2\n", "9" * 5000 + "\n"])
-def test_xyz_whose_frames_cannot_be_found(tmp_path, damage):
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("Na 0 0 0\n", "no number of atoms in line 5"),
+        ("-2\n", "no number of atoms in line 5"),
+        ("9" * 5000 + "\n", "Exceeds the limit"),
+    ],
+)
+def test_xyz_whose_frames_cannot_be_found(tmp_path, damage, words):
     pytest.importorskip("ase.io", reason="needs the extra ase")
     (tmp_path / "a.xyz").write_text(FRAME.format("") + damage + FRAME.format(""))
     with pytest.raises(DatasetError, match=rf"a\.xyz cannot be read \({words}"):
