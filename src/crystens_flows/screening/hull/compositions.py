@@ -6,7 +6,6 @@ import math
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable
 from functools import lru_cache
 
 from pymatgen.core import Composition, DummySpecies, Element
@@ -16,9 +15,10 @@ _PLAIN = re.compile(r"(?:[A-Z][a-z]?[0-9]{0,6})+")
 _PART = re.compile(r"([A-Z][a-z]?)([0-9]*)")
 
 
-def chemical_system(numbers: Iterable[int]) -> str:
+@lru_cache(maxsize=10_000)
+def chemical_system(numbers: tuple[int, ...]) -> str:
     """Write elements in alphabetic order, joined by hyphens."""
-    return "-".join(sorted(Element.from_Z(int(z)).symbol for z in numbers))
+    return "-".join(sorted(Element.from_Z(z).symbol for z in numbers))
 
 
 def read_composition(
@@ -50,7 +50,9 @@ def read_composition(
             return numbers, [plain[z] / whole for z in numbers], None
     try:
         amounts: dict[int, float] = defaultdict(float)
-        for species, amount in Composition(composition or {}).items():
+        if not isinstance(composition, Composition):
+            composition = Composition(composition or {})
+        for species, amount in composition.items():
             if isinstance(species, DummySpecies):
                 return [], [], f"no composition: {composition!r} ({species} is no element)"
             if amount:
@@ -78,10 +80,15 @@ def read_energy(energy: float | str | None) -> tuple[float | None, str | None]:
     return value, None
 
 
-@lru_cache(maxsize=10_000)
-def reduced_formula(formula: str) -> str:
-    """Write the reduced formula without oxidation states, e.g. ``"O2"`` for an element."""
+def reduced_formula(composition: Composition) -> str:
+    """Write the reduced formula without oxidation states."""
     with warnings.catch_warnings():
         # noble gases have no electronegativity to order by; nobody can mend that
         warnings.simplefilter("ignore")
-        return Composition(formula).element_composition.reduced_formula
+        return composition.element_composition.reduced_formula
+
+
+@lru_cache(maxsize=118)
+def element_formula(number: int) -> str:
+    """Write an element as a phase, e.g. ``"O2"``."""
+    return reduced_formula(Composition({Element.from_Z(number): 1}))

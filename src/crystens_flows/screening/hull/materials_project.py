@@ -64,8 +64,9 @@ def from_materials_project(
         ) from exc
     if not docs:
         raise DatasetError(f"the Materials Project has no entries in {', '.join(subsystems)}")
+    names = ", ".join(chemical_system(tuple(system)) for system in asked)
     return HullReference.from_rows(
-        f"Materials Project ({THERMO_TYPE}), {', '.join(map(chemical_system, asked))}",
+        f"Materials Project ({THERMO_TYPE}), {names}",
         (
             (
                 f"Materials Project {name}",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,8 @@ from crystens_flows.errors import InputError
 from crystens_flows.screening.hull.compositions import (
     read_composition,
     read_energy,
+    reduced_formula,
 )
-from crystens_flows.screening.hull.system import SystemHull
 
 if TYPE_CHECKING:
     from pymatgen.entries.computed_entries import ComputedEntry
@@ -27,11 +28,19 @@ if TYPE_CHECKING:
     from crystens_flows.screening.hull.evaluation import HullResult
     from crystens_flows.screening.hull.ranking import HullRank
 
-MAX_HULLS = 512
-"""How many hulls of chemical systems are kept."""
+MAX_SYSTEMS = 10_000
+"""How many chemical systems are kept."""
 
 MAX_ELEMENT_BINDING = 0.5
 """An element this many eV/atom below zero shows that total energies were given."""
+
+
+class System(NamedTuple):
+    """A chemical system: its elements, the entries below zero, and the number of compounds."""
+
+    numbers: tuple[int, ...]
+    rows: NDArray[np.int64]
+    n_compounds: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +57,7 @@ class HullReference:
     ids
         The id of each entry; None for an entry without.
     formulas
-        The formula of each entry, as it was given.
+        The formula of each entry, as it was given; reduced where none was written.
     numbers
         The atomic numbers of each entry, shape ``(n, most elements)``, zero where there are fewer.
     fractions
@@ -67,7 +76,7 @@ class HullReference:
     fractions: NDArray[np.float64]
     energies: NDArray[np.float64]
     systems: tuple[frozenset[int], ...] | None = None
-    _hulls: dict[tuple[int, ...], SystemHull] = field(default_factory=dict, init=False, repr=False)
+    _systems: dict[tuple[int, ...], System] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def shipped(cls) -> HullReference:
@@ -247,7 +256,7 @@ class HullReference:
             if reason or energy_reason:
                 raise InputError(f"{where}: {reason or energy_reason}")
             ids.append(entry_id or None)
-            formulas.append(formula if isinstance(formula, str) else formula.formula)
+            formulas.append(formula if isinstance(formula, str) else reduced_formula(formula))
             parts.append((numbers, fractions))
             energies.append(value)
         if not parts:
@@ -340,21 +349,54 @@ class HullReference:
 
         return rank_in_system(self, compositions, formation_energies_per_atom)
 
-    def rows_in(self, system: Iterable[int]) -> NDArray[np.int64]:
-        """Find the entries that hold no other elements than these."""
-        allowed = [0, 0]
-        for z in system:
-            allowed[z // 64] |= 1 << (z % 64)
-        outside = self._masks & ~np.array(allowed, dtype=np.uint64)
-        return np.flatnonzero(~outside.any(axis=1))
+    def system(self, numbers: tuple[int, ...]) -> System:
+        """
+        Find the entries of a chemical system, or take it from those that were used last.
 
-    def hull(self, system: tuple[int, ...]) -> SystemHull:
-        """Make the hull of a system, or take it from those that were used last."""
-        hull = self._hulls.pop(system, None) or SystemHull(self, system)
-        self._hulls[system] = hull
-        if len(self._hulls) > MAX_HULLS:
-            del self._hulls[next(iter(self._hulls))]
-        return hull
+        Parameters
+        ----------
+        numbers
+            The atomic numbers in ascending order.
+
+        Returns
+        -------
+        System
+            The system.
+        """
+        system = self._systems.pop(numbers, None) or self._find_system(numbers)
+        self._systems[numbers] = system
+        if len(self._systems) > MAX_SYSTEMS:
+            del self._systems[next(iter(self._systems))]
+        return system
+
+    def _find_system(self, numbers: tuple[int, ...]) -> System:
+        known = self._rows_by_system
+        if 2 ** len(numbers) < len(known):
+            sizes = range(1, len(numbers) + 1)
+            parts = [part for size in sizes for part in combinations(numbers, size)
+                     if part in known]  # fmt: skip
+        else:
+            whole = set(numbers)
+            parts = [part for part in known if whole.issuperset(part)]
+        rows = np.array([row for part in parts for row in known[part]], dtype=np.int64)
+        # with the elements at zero, nothing from zero on is ever needed for a mixture
+        return System(
+            numbers,
+            np.sort(rows[self.energies[rows] < 0]),
+            sum(len(known[part]) for part in parts if len(part) > 1),
+        )
+
+    def element_row(self, number: int, excluded: Set[int]) -> int:
+        """Find the entry of an element at zero; minus the atomic number where there is none."""
+        for row in self._rows_by_system.get((number,), ()):
+            if self.energies[row] == 0 and row not in excluded:
+                return row
+        return -number
+
+    def is_compound_of(self, system: System, row: int) -> bool:
+        """Tell whether an entry is a compound of a system or of a subsystem."""
+        elements = [z for z in self.numbers[row].tolist() if z]
+        return len(elements) > 1 and set(elements).issubset(system.numbers)
 
     def rows_of(self, ids: Collection[str]) -> frozenset[int]:
         """Find the entries with some ids."""
@@ -371,9 +413,9 @@ class HullReference:
         return dict(rows)
 
     @cached_property
-    def _masks(self) -> NDArray[np.uint64]:
-        """The elements of each entry as bits, shape ``(n, 2)``."""
-        words, bits = np.divmod(self.numbers.astype(np.uint64), np.uint64(64))
-        marks = np.where(self.numbers > 0, np.uint64(1) << bits, np.uint64(0))
-        halves = [np.bitwise_or.reduce(np.where(words == w, marks, 0), axis=1) for w in (0, 1)]
-        return np.stack(halves, axis=1).astype(np.uint64)
+    def _rows_by_system(self) -> dict[tuple[int, ...], list[int]]:
+        """The entries of each chemical system, without its subsystems."""
+        rows: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for row, numbers in enumerate(self.numbers.tolist()):
+            rows[tuple(z for z in numbers if z)].append(row)
+        return dict(rows)

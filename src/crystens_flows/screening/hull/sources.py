@@ -85,8 +85,8 @@ def from_entries(entries: Sequence[ComputedEntry]) -> HullReference:
     missing = {z for *_, numbers, _, _ in parts for z in numbers} - set(lowest)
     if missing:
         raise InputError(
-            f"no entry for the elements {chemical_system(missing)}: formation energies are counted "
-            "from them; add an entry for each"
+            f"no entry for the elements {chemical_system(tuple(missing))}: formation energies are "
+            "counted from them; add an entry for each"
         )
 
     def rows() -> Iterable[tuple[str, str | None, Composition, float]]:

@@ -1,0 +1,132 @@
+"""The hull that a name stands for, and energies held against it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from pymatgen.core import Composition
+
+from crystens_flows.screening.hull.evaluation import HullResult
+from crystens_flows.screening.hull.ranking import HullRank
+from crystens_flows.screening.hull.reference import HullReference
+from crystens_flows.screening.hull.shift import HullShift, ShiftedEnergy
+
+SHIPPED, MATERIALS_PROJECT = "shipped", "mp"
+
+
+class HullService:
+    """
+    A reference, and the shift that brings the models' energies to its release.
+
+    The energy models of this package are fitted to formation energies of the release that the
+    shipped crystals are from. The shipped reference and the Materials Project are of later ones:
+    the shift that was fitted to the shipped reference is applied. To a user's own entries none is.
+
+    Parameters
+    ----------
+    spec
+        "shipped", "mp" for the Materials Project (with an API key), or a CSV file with the columns
+        ``formula`` and ``formation_energy_per_atom``.
+
+    Raises
+    ------
+    DatasetError, InputError
+        If the entries cannot be read.
+    """
+
+    def __init__(self, spec: str) -> None:
+        self.spec = spec
+        self.shift = HullShift.shipped() if spec in (SHIPPED, MATERIALS_PROJECT) else None
+        self._reference = None if spec == MATERIALS_PROJECT else _read(spec)
+
+    def reference(self, compositions: Sequence[Composition]) -> HullReference:
+        """Return the reference, downloaded for the systems of some compositions if it must be."""
+        if self._reference is not None:
+            return self._reference
+        systems = {composition.chemical_system for composition in compositions}
+        return HullReference.from_materials_project(sorted(systems))
+
+    def card(self) -> dict[str, Any]:
+        """Say which entries the hull is of, and what shift is applied."""
+        name = "Materials Project, through its API"
+        return {
+            "name": self._reference.name if self._reference is not None else name,
+            "n_entries": len(self._reference) if self._reference is not None else None,
+            "shift": None if self.shift is None else self.shift.verdict,
+        }
+
+    def evaluate(
+        self, compositions: Sequence[Composition], energies: Sequence[float | None]
+    ) -> list[tuple[HullResult, ShiftedEnergy | None]]:
+        """
+        Hold the models' formation energies against the hull.
+
+        Parameters
+        ----------
+        compositions
+            The candidates' compositions.
+        energies
+            Their formation energies, eV/atom, of the release of the shipped crystals.
+
+        Returns
+        -------
+        list of tuple
+            Where each stands, and its energy after the shift; None where none is applied.
+        """
+        shifted = self._shifted(compositions, energies)
+        reference = self.reference(compositions)
+        results = reference.evaluate(compositions, [energy for energy, _ in shifted])
+        return [(result, shift) for result, (_, shift) in zip(results, shifted, strict=True)]
+
+    def rank_in_system(
+        self, compositions: Sequence[Composition], energies: Sequence[float | None]
+    ) -> list[HullRank]:
+        """
+        Rank candidates of the same system, and hold them against one another.
+
+        Parameters
+        ----------
+        compositions
+            The candidates' compositions.
+        energies
+            Their formation energies, eV/atom, of the release of the shipped crystals.
+
+        Returns
+        -------
+        list of HullRank
+            One for each.
+        """
+        shifted = [energy for energy, _ in self._shifted(compositions, energies)]
+        return self.reference(compositions).rank_in_system(compositions, shifted)
+
+    def _shifted(
+        self, compositions: Sequence[Composition], energies: Sequence[float | None]
+    ) -> list[tuple[float | None, ShiftedEnergy | None]]:
+        if self.shift is None:
+            return [(energy, None) for energy in energies]
+        moved = self.shift.apply(compositions, energies)
+        return [(each.formation_energy_per_atom, each) for each in moved]
+
+
+@lru_cache(maxsize=4)
+def load_hull(spec: str = SHIPPED) -> HullService:
+    """
+    Load a hull by name, once.
+
+    Parameters
+    ----------
+    spec
+        See :class:`HullService`.
+
+    Returns
+    -------
+    HullService
+        The same object each time.
+    """
+    return HullService(spec)
+
+
+def _read(spec: str) -> HullReference:
+    return HullReference.shipped() if spec == SHIPPED else HullReference.from_csv(spec)
