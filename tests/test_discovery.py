@@ -165,6 +165,22 @@ def without_relaxation(documents):
     return documents, energies
 
 
+def assert_near(ours, others, tolerance=1e-4):
+    """Networks in single precision give energies that depend on threads in the last digits."""
+    if isinstance(ours, dict):
+        assert ours.keys() == others.keys()
+        for key, value in ours.items():
+            assert_near(value, others[key])
+    elif isinstance(ours, list):
+        assert len(ours) == len(others)
+        for one, other in zip(ours, others, strict=True):
+            assert_near(one, other)
+    elif isinstance(ours, float):
+        assert ours == pytest.approx(others, rel=tolerance, abs=tolerance)
+    elif not isinstance(ours, str) or "eV/atom" not in ours:  # a sentence rounds the energy
+        assert ours == others
+
+
 def test_chunk_size_and_worker_do_not_matter(whole_run, tmp_path):
     """Other chunks, in another process with other threads, give the same candidates."""
     folder = tmp_path / "other"
@@ -172,7 +188,7 @@ def test_chunk_size_and_worker_do_not_matter(whole_run, tmp_path):
     assert result.returncode == 0, result.stderr
     ours, energies = without_relaxation(candidates(whole_run[0] / "store"))
     others, other_energies = without_relaxation(candidates(folder / "store"))
-    assert ours == others
+    assert_near(ours, others)
     assert [e is None for e in energies] == [e is None for e in other_energies]
     differences = [abs(a - b) for a, b in zip(energies, other_energies, strict=True) if a]
     assert len(differences) == 2
@@ -281,7 +297,9 @@ def test_the_report_escapes_what_it_shows():
                     "candidate_id": hostile,
                     "formula": hostile,
                     "n_sites": 2,
+                    "rank": 1,
                     "formation_energy_per_atom": -1.0,
+                    "energy_above_hull": 0.0,
                     "engine": hostile,
                     "energies": [None] * 5,
                     "pressures": [None] * 4,

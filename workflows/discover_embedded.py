@@ -23,5 +23,5 @@ run(flow, stores.job_store, options.output / "run", settings=asked)
 
 # Candidates are made from the outputs of the jobs, wherever those ran.
 CandidateBuilder(stores.job_store, stores.candidates).run_incrementally()
-columns = ["formula", "status", "formation_energy_per_atom", "energy_per_atom"]
+columns = ["formula", "status", "energy_above_hull", "energy_per_atom"]
 print(stores.candidates.to_dataframe(properties=columns, sort=columns[2], limit=10))

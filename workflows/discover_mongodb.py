@@ -26,5 +26,5 @@ run_locally(flow, store=stores.job_store, create_folders=True, root_dir=options.
 
 # The builder runs where the database is; run it again (or `crystens build --watch`) as jobs finish.
 CandidateBuilder(stores.job_store, stores.candidates).run_incrementally()
-columns = ["formula", "status", "formation_energy_per_atom", "energy_per_atom"]
+columns = ["formula", "status", "energy_above_hull", "energy_per_atom"]
 print(stores.candidates.to_dataframe(properties=columns, sort=columns[2], limit=10))

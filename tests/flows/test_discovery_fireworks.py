@@ -13,6 +13,7 @@ from pymatgen.core import Lattice, Structure
 
 from crystens_flows.flows import DiscoveryFlowMaker
 from crystens_flows.jobs import QuadrupleRelaxMaker, SelectMaker
+from crystens_flows.screening.selection import SelectionRules
 
 pytestmark = pytest.mark.mongo
 
@@ -63,7 +64,7 @@ def test_a_candidate_that_fails_leaves_no_job_waiting(store, mongo_uri, tmp_path
 
 
 def test_a_chunk_that_fails_leaves_no_job_waiting(store, mongo_uri, tmp_path):
-    select_maker = SelectMaker(n_pool=5, n_select=0)
+    select_maker = SelectMaker(rules=SelectionRules(n_pool=5, n_select=0))
     flow = DiscoveryFlowMaker(select_maker=select_maker, chunk_size=2).make(4)
     flow.jobs[0].maker.generator = str(tmp_path / "no-checkpoint")
     states = run(flow, store, mongo_uri, tmp_path)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-POTENTIALS = ("chgnet", "sevennet")
-"""Models that have seen strained and unstable structures too; their mean is taken."""
+WEIGHTS = {"sevennet": 0.75, "chgnet": 0.25}
+"""Potentials have seen strained and unstable structures too; their weighted mean is taken. On the
+crystals of others that neither has seen, SevenNet-l3i5 errs by 0.044 and CHGNet by 0.063 eV/atom
+(Matbench Discovery); the weights are those of least variance for errors half correlated, rounded."""
 
 OTHERS = ("m3gnet", "cgcnn")
 """Models of crystals near their minimum; the first is asked where no potential has an energy."""
@@ -25,7 +27,7 @@ class Consensus:
     formation_energy_per_atom
         In eV/atom.
     models
-        The models it is the mean of.
+        The models it is the weighted mean of.
     disagreement
         The largest difference to another model's energy, CGCNN's left out, in eV/atom; None where
         there is no other.
@@ -43,7 +45,7 @@ class Consensus:
 
 def combine(energies: Mapping[str, float | None]) -> Consensus | None:
     """
-    Take the mean of the potentials' formation energies, and say how far the others are.
+    Take the weighted mean of the potentials' formation energies, and say how far models differ.
 
     Parameters
     ----------
@@ -56,12 +58,14 @@ def combine(energies: Mapping[str, float | None]) -> Consensus | None:
         None where no model has an energy.
     """
     known = {name: float(energy) for name, energy in energies.items() if energy is not None}
-    models = tuple(name for name in POTENTIALS if name in known)
+    models = tuple(name for name in WEIGHTS if name in known)
     if not models:
         models = tuple(name for name in OTHERS if name in known)[:1]
     if not models:
         return None
-    mean = sum(known[name] for name in models) / len(models)
-    opinions = [known[name] for name in (*POTENTIALS, "m3gnet") if name in known]
+    weights = [WEIGHTS.get(name, 1.0) for name in models]
+    total = sum(weight * known[name] for weight, name in zip(weights, models, strict=True))
+    mean = total / sum(weights)
+    opinions = [known[name] for name in (*WEIGHTS, "m3gnet") if name in known]
     apart = max(abs(a - b) for a in (*opinions, mean) for b in opinions) if opinions else None
     return Consensus(mean, models, apart if len(opinions) > 1 else None)

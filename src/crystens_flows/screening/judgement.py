@@ -74,14 +74,13 @@ def judge(
     ]
     if hull is None or HullScreen.name not in {n for c in candidates for n in c.records}:
         return records
-    from crystens_flows.screening.hull import load_reference
+    from crystens_flows.screening.hull import load_hull
 
-    compositions = [candidates[i].structure.composition for i in left]
-    energies = [ranked[i].quantities["formation_energy_per_atom"] for i in left]
-    together = load_reference(hull, compositions).rank_in_system(
-        compositions, energies, shifted=True
+    together = load_hull(hull).rank_in_system(
+        [candidates[i].structure.composition for i in left],
+        [ranked[i].quantities["formation_energy_per_atom"] for i in left],
     )
     for i, result in zip(left, together, strict=True):
-        records[i].rank_in_system = result.rank_in_system
+        records[i].rank_in_system = result.rank
         records[i].energy_above_hull_with_candidates = result.energy_above_hull_with_candidates
     return records

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pymatgen.core import Structure
 
 from crystens_flows.schemas import ScreenRecord
-from crystens_flows.screening.consensus import combine
+from crystens_flows.screening.consensus import Consensus, combine
+
+if TYPE_CHECKING:
+    from crystens_flows.screening.hull import HullResult, ShiftedEnergy
 
 MAX_FORMATION_ENERGY = 0.5
 """No stable crystal has a formation energy near this, in eV/atom, by far more than models err."""
@@ -307,49 +310,57 @@ class HullScreen:
 
     def model(self) -> dict[str, Any]:
         """Say which entries the hull is of."""
-        from crystens_flows.screening.hull import describe_reference
+        from crystens_flows.screening.hull import load_hull
 
-        return describe_reference(self.reference)
+        return load_hull(self.reference).card()
 
     def screen(self, candidates: Sequence[Candidate]) -> list[ScreenRecord]:
         """Judge each candidate."""
-        from crystens_flows.screening.hull import load_reference
+        from crystens_flows.screening.hull import load_hull
 
         agreed = [
             combine({name: r.formation_energy_per_atom for name, r in c.records.items()})
             for c in candidates
         ]
-        compositions = [c.structure.composition for c in candidates]
-        reference = load_reference(self.reference, compositions)
-        found = reference.evaluate(
-            compositions,
+        found = load_hull(self.reference).evaluate(
+            [c.structure.composition for c in candidates],
             [None if a is None else a.formation_energy_per_atom for a in agreed],
-            shifted=True,
         )
-        records = []
-        for candidate, consensus, result in zip(candidates, agreed, found, strict=True):
-            above = result.energy_above_hull
-            reason = result.reason
-            limit = self.max_energy_above_hull
-            if reason is None and limit is not None and above is not None and above > limit:
-                reason = f"energy above hull too high: {above:.3f} eV/atom, at most {limit:g}"
-            values = result.to_dict()
-            if consensus is not None:
-                values |= {"energy_models": list(consensus.models), "agree": consensus.agree}
-            records.append(
-                ScreenRecord(
-                    candidate_id=candidate.candidate_id,
-                    passed=reason is None,
-                    reason=reason,
-                    formation_energy_per_atom=(
-                        None if consensus is None else round(consensus.formation_energy_per_atom, 6)
-                    ),
-                    energy_above_hull=above,
-                    uncertainty=None if consensus is None else consensus.disagreement,
-                    values=values,
-                )
+        return [
+            self._record(candidate, consensus, result, shifted)
+            for candidate, consensus, (result, shifted) in zip(
+                candidates, agreed, found, strict=True
             )
-        return records
+        ]
+
+    def _record(
+        self,
+        candidate: Candidate,
+        consensus: Consensus | None,
+        result: HullResult,
+        shifted: ShiftedEnergy | None,
+    ) -> ScreenRecord:
+        above, reason, limit = result.energy_above_hull, result.reason, self.max_energy_above_hull
+        if reason is None and limit is not None and above is not None and above > limit:
+            reason = f"energy above hull too high: {above:.3f} eV/atom, at most {limit:g}"
+        energy = None if consensus is None else round(consensus.formation_energy_per_atom, 6)
+        return ScreenRecord(
+            candidate_id=candidate.candidate_id,
+            passed=reason is None,
+            reason=reason,
+            formation_energy_per_atom=energy,
+            energy_above_hull=None if above is None else round(above, 6),
+            uncertainty=None if consensus is None else consensus.disagreement,
+            values={
+                "energy_models": [] if consensus is None else list(consensus.models),
+                "agree": None if consensus is None else consensus.agree,
+                "shift": None if shifted is None else shifted.shift,
+                "decomposition": result.decomposition,
+                "decomposition_ids": list(result.decomposition_ids),
+                "n_entries": result.n_entries,
+                "elements_only": result.elements_only,
+            },
+        )
 
 
 def _energy_record(
