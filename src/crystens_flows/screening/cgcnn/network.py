@@ -107,9 +107,8 @@ def _linear(
 ) -> Tensor:
     """Return shape ``(n_sites, 12, n)``, from weights of site, bias, neighbour and distance."""
     own, bias, near, distance = weights
-    pairs = gaussians @ distance
-    pairs += (sites @ near).index_select(0, neighbors)
-    pairs = pairs.view(len(sites), N_NEIGHBORS, -1)
+    pairs = (sites @ near).index_select(0, neighbors)
+    pairs = pairs.addmm_(gaussians, distance).view(len(sites), N_NEIGHBORS, -1)
     pairs += (sites @ own + bias)[:, None]
     return pairs
 

@@ -161,8 +161,8 @@ def _device(device: str | None) -> str:
     torch = import_extra("torch", "screen", "CGCNN")
     if device is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"no device {device} here: torch finds no GPU, choose 'cpu'")
+    if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
+        raise InputError(f"CGCNN cannot use the device {device!r} here: choose 'cpu'")
     return device
 
 
