@@ -23,7 +23,7 @@ from crystens_flows.screening.cgcnn import (
     predict_properties,
 )
 from crystens_flows.screening.cgcnn.weights import package_folder
-from crystens_flows.screening.selection import select
+from crystens_flows.screening.selection import Rankable, SelectionRules, select
 
 WEIGHTS = PROPERTIES["formation_energy_per_atom"].file
 
@@ -114,7 +114,11 @@ if __name__ == "__main__":
 
     many = [dataset.structure(i % len(dataset)) for i in range(arguments.select)]
     selecting = -time.perf_counter()
-    records = select([str(i) for i in range(len(many))], many, np.zeros(len(many)))
+    rankable = [
+        Rankable(str(i), structure, {"formation_energy_per_atom": 0.0})
+        for i, structure in enumerate(many)
+    ]
+    records = select(rankable, SelectionRules.paper())
     selecting += time.perf_counter()
 
     result |= {
