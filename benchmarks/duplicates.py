@@ -1,4 +1,4 @@
-"""Speed of finding duplicates beside pymatgen's group_structures; the last line is JSON."""
+"""Speed of finding duplicates beside pymatgen's group_structures, processor time; last line JSON."""
 
 import argparse
 import json
@@ -13,11 +13,12 @@ from pymatgen.core import Composition, Lattice, Structure
 from crystens_flows.datasets import shipped
 from crystens_flows.screening.duplicates import find_duplicates
 
-MAX_SITES = 24
+SITES = (12, 52)
+"""Of the real crystals whose formulas are taken."""
 
 
 def random_structure(rng: np.random.Generator, composition: Composition) -> Structure:
-    """Make a structure of the volume an atom usually has, with atoms 1 A apart at least if it can be."""
+    """Make a structure of the volume atoms usually take, its atoms 1 A apart if that can be had."""
     species = [el.symbol for el, amount in composition.items() for _ in range(int(amount))]
     lattice = Lattice.from_parameters(*rng.uniform(0.7, 1.4, 3), *rng.uniform(65, 115, 3))
     lattice = lattice.scale(len(species) * rng.uniform(12, 25))
@@ -36,32 +37,50 @@ def copy_of(rng: np.random.Generator, structure: Structure, kind: int) -> Struct
         copy.perturb(0.1, min_distance=0)
     elif kind == 1:
         copy = copy.apply_strain(rng.uniform(-0.03, 0.03, 3), inplace=False)
-    elif kind == 2 and len(copy) <= MAX_SITES:
+    elif kind == 2 and len(copy) <= 26:
         copy = copy * rng.permutation([1, 1, 2]).tolist()
     copy.translate_sites(range(len(copy)), rng.random(3))
     return Structure.from_sites([copy[i] for i in rng.permutation(len(copy))])
 
 
-def mixed_set(rng: np.random.Generator, n_formulas: int, per_formula: int) -> list[Structure]:
+def mixed_set(
+    rng: np.random.Generator, n_formulas: int, per_formula: int, copies: float
+) -> list[Structure]:
     """Take the real crystals of some formulas, random ones of the same, and copies of both."""
     dataset = shipped()
     formulas = np.array(dataset.reduced_formulas)
-    common = [name for name, _ in Counter(formulas[dataset.n_sites <= MAX_SITES]).most_common(200)]
+    right_size = (dataset.n_sites >= SITES[0]) & (dataset.n_sites <= SITES[1])
+    common = [name for name, _ in Counter(formulas[right_size].tolist()).most_common(200)]
     structures = []
     for name in rng.choice(common, n_formulas, replace=False):
-        rows = np.flatnonzero((formulas == name) & (dataset.n_sites <= MAX_SITES))[: per_formula // 5]
-        own = list(dataset.structures(rows))
-        while len(own) < per_formula // 2:
-            own.append(random_structure(rng, own[int(rng.integers(len(rows)))].composition))
-        copies = [
+        rows = np.flatnonzero((formulas == name) & right_size)
+        own = list(dataset.structures(rows[:per_formula]))
+        real = len(own)
+        while len(own) < (1 - copies) * per_formula:
+            own.append(random_structure(rng, own[int(rng.integers(real))].composition))
+        structures += own
+        structures += [
             copy_of(rng, own[int(rng.integers(len(own)))], k % 4)
             for k in range(per_formula - len(own))
         ]
-        structures += own + copies
     return [structures[i] for i in rng.permutation(len(structures))]
 
 
-def as_groups(structures: list[Structure], duplicate_of: list[int | None]) -> set[frozenset[int]]:
+def real_set(rng: np.random.Generator, number: int, copies: float) -> list[Structure]:
+    """Take real crystals, and copies of them."""
+    dataset = shipped()
+    own = round(number * (1 - copies))
+    rows = rng.permutation(len(dataset))[: min(own, len(dataset))]
+    crystals = list(dataset.structures(rows))
+    more = [
+        copy_of(rng, crystals[int(rng.integers(len(crystals)))], k % 4)
+        for k in range(number - len(crystals))
+    ]
+    structures = crystals + more
+    return [structures[i] for i in rng.permutation(len(structures))]
+
+
+def as_groups(duplicate_of: list[int | None]) -> set[frozenset[int]]:
     groups: dict[int, set[int]] = {}
     for i, j in enumerate(duplicate_of):
         groups.setdefault(i if j is None else j, set()).add(i)
@@ -69,15 +88,16 @@ def as_groups(structures: list[Structure], duplicate_of: list[int | None]) -> se
 
 
 def seconds_of(structures: list[Structure]) -> tuple[float, list[int | None]]:
-    started = time.perf_counter()
+    started = time.process_time()
     found = find_duplicates(structures)
-    return time.perf_counter() - started, found
+    return time.process_time() - started, found
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--formulas", type=int, default=20)
     parser.add_argument("--per-formula", type=int, default=50)
+    parser.add_argument("--copies", type=float, default=0.25, help="share of them in all sets")
     parser.add_argument("--one-formula", type=int, default=1000, help="random 20-atom cells of one")
     parser.add_argument("--sizes", type=int, nargs="*", default=[2500, 5000, 10_000])
     parser.add_argument("--seed", type=int, default=0)
@@ -85,13 +105,13 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     rng = np.random.default_rng(arguments.seed)
 
-    structures = mixed_set(rng, arguments.formulas, arguments.per_formula)
+    structures = mixed_set(rng, arguments.formulas, arguments.per_formula, arguments.copies)
     seconds, found = seconds_of(structures)
     where = {id(structure): i for i, structure in enumerate(structures)}
-    peer_seconds = -time.perf_counter()
+    peer_seconds = -time.process_time()
     peer = StructureMatcher(comparator=ElementComparator()).group_structures(structures)
-    peer_seconds += time.perf_counter()
-    ours = as_groups(structures, found)
+    peer_seconds += time.process_time()
+    ours = as_groups(found)
     theirs = {frozenset(where[id(structure)] for structure in group) for group in peer}
     result = {
         "structures": len(structures),
@@ -108,12 +128,7 @@ if __name__ == "__main__":
     for group in sorted(map(sorted, ours - theirs)):
         print(f"  {group}: {[structures[i].composition.formula for i in group]}")
 
-    # Real crystals; beyond the data set's end its crystals come again, as copies.
-    dataset = shipped()
-    rows = rng.permutation(len(dataset))
-    many = [dataset.structure(int(rows[i % len(rows)])) for i in range(max(arguments.sizes or [0]))]
-    many = [s if i < len(rows) else copy_of(rng, s, i % 4) for i, s in enumerate(many)]
-    result["real"] = {n: seconds_of(many[:n])[0] for n in arguments.sizes}
+    result["real"] = {n: seconds_of(real_set(rng, n, arguments.copies))[0] for n in arguments.sizes}
     for n, taken in result["real"].items():
         print(f"{n:6d} real crystals  {taken:8.1f} s", flush=True)
     if len(result["real"]) > 1:

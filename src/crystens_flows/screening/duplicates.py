@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from pymatgen.core import Structure
 
-from crystens_flows.screening.matching import CrystalIndex, reduce_cell
+from crystens_flows.screening.matching import CrystalIndex
+from crystens_flows.screening.reduced_cell import reduce_cell
 
 
 def find_duplicates(structures: Sequence[Structure]) -> list[int | None]:

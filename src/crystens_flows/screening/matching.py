@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pymatgen.analysis.structure_matcher import ElementComparator, StructureMatcher
-from pymatgen.core import Composition, Lattice, Structure
+from pymatgen.core import Lattice
 from pymatgen.util.coord import pbc_shortest_vectors
 from scipy.optimize import linear_sum_assignment
+
+from crystens_flows.screening.reduced_cell import SLACK, ReducedCell, cell_parameters
 
 LENGTH_TOLERANCE = 0.2
 """StructureMatcher's default `ltol`."""
@@ -25,142 +26,11 @@ SITE_TOLERANCE = 0.3
 ANGLE_TOLERANCE = 5.0
 """StructureMatcher's default `angle_tol`, degree."""
 
-SLACK = 1e-5
-"""How much wider than the matcher's the tolerances here are, so that rounding loses no match."""
-
-PRIMITIVE_TOLERANCE = 0.25
-"""Default tolerance of pymatgen's `get_primitive_structure`, angstrom."""
-
-MAX_LATTICE_POINTS = 1_000_000
-"""Collapsed cells, where more lattice points than this are to be searched for a reduced cell, are
-compared with nothing: pymatgen would take minutes for each."""
-
 MAX_PROOFS = 4
 """In so many ways is a cell laid on a crystal before the matcher is asked."""
 
 MAX_ROWS = 200_000
 """How many lattice vectors, or placements of one crystal on another, are tried at a time."""
-
-
-@dataclass(frozen=True)
-class ReducedCell:
-    """
-    A primitive Niggli cell, as StructureMatcher makes it, scaled to unit volume.
-
-    Parameters
-    ----------
-    lattice
-        The lattice.
-    species
-        What is on the sites, sorted by element.
-    frac_coords
-        In the same order, shape ``(n, 3)``.
-    labels
-        The elements of the sites: only cells of equal labels can match.
-    pivot
-        The site that the matcher lays upon the sites of the other crystal.
-    """
-
-    lattice: Lattice
-    species: list[Any]
-    frac_coords: NDArray[np.float64]
-    labels: tuple[str, ...]
-    pivot: int
-
-    @cached_property
-    def forbidden(self) -> NDArray[np.int64]:
-        """One for each two sites of different elements, shape ``(n, n)``."""
-        labels = np.array(self.labels)
-        return (labels[:, None] != labels).astype(np.int64)
-
-    @cached_property
-    def structure(self) -> Structure:
-        """The cell as the matcher takes it."""
-        return Structure(self.lattice, self.species, self.frac_coords)
-
-
-def reduce_cell(structure: Structure) -> ReducedCell | None:
-    """
-    Reduce a cell as StructureMatcher does.
-
-    Parameters
-    ----------
-    structure
-        Any structure.
-
-    Returns
-    -------
-    ReducedCell or None
-        None where the cell has collapsed or pymatgen fails, as the matcher would.
-    """
-    lattice = structure.lattice
-    longest = max(lattice.get_lll_reduced_lattice().lengths)
-    heights = 1 / np.array(lattice.reciprocal_lattice_crystallographic.lengths)
-    if not np.prod(2 * longest / heights + 1) <= MAX_LATTICE_POINTS:
-        return None
-    species = _species(structure)
-    try:
-        niggli = lattice.get_niggli_reduced_lattice()
-        coords = structure.frac_coords @ (lattice.matrix @ niggli.inv_matrix)
-        if not _is_primitive(niggli, species, coords):
-            cell = structure.get_reduced_structure(reduction_algo="niggli")
-            cell = cell.get_primitive_structure()
-            niggli, coords = cell.lattice, cell.frac_coords
-            species = _species(cell)
-    except (ValueError, ArithmeticError, RuntimeError):
-        return None
-    known = {kind: _element(kind) for kind in set(species)}
-    labels = [known[kind] for kind in species]
-    # The matcher takes the first of the sites whose element is rarest.
-    pivot = min(range(len(labels)), key=[labels.count(label) for label in labels].__getitem__)
-    order = sorted(range(len(labels)), key=labels.__getitem__)
-    return ReducedCell(
-        lattice=Lattice(niggli.matrix / niggli.volume ** (1 / 3)),
-        species=[species[i] for i in order],
-        frac_coords=coords[order] % 1,
-        labels=tuple(labels[i] for i in order),
-        pivot=order.index(pivot),
-    )
-
-
-def _species(structure: Structure) -> list[Any]:
-    return [site.specie if site.is_ordered else site.species for site in structure]
-
-
-def _element(kind: Any) -> str:
-    """Name what the matcher tells sites by: elements and their amounts."""
-    composition = kind if isinstance(kind, Composition) else Composition({kind: 1})
-    return composition.element_composition.formula
-
-
-def _is_primitive(lattice: Lattice, species: list[Any], frac_coords: NDArray[np.float64]) -> bool:
-    """
-    Tell whether `get_primitive_structure` is sure to return a cell as it is.
-
-    It looks for translations among the differences between sites of the rarest species that lay
-    all sites on sites of their species, and divides the cell by as many as the greatest common
-    divisor of the numbers of sites at most. Where only the zero vector does, and no fraction of
-    the cell is taken for zero, there is nothing to divide by.
-    """
-    sites: dict[Any, list[int]] = {}
-    for i, kind in enumerate(species):
-        sites.setdefault(kind, []).append(i)
-    parts = math.gcd(*map(len, sites.values()))
-    if parts == 1:
-        return True
-    tolerance = PRIMITIVE_TOLERANCE * (1 + SLACK) / np.array(lattice.abc)
-    if tolerance.max() > 1 / parts:
-        return False
-    groups = sorted((frac_coords[chosen] for chosen in sites.values()), key=len)
-    vectors = groups[0] - groups[0][0]
-    for coords in groups:
-        for site in coords:
-            shift = vectors[:, None] - (coords - site)
-            shift -= np.round(shift)
-            vectors = vectors[(np.abs(shift) <= 2 * tolerance).all(axis=2).any(axis=1)]
-            if len(vectors) == 1:
-                return not vectors.any()
-    return False
 
 
 class CrystalIndex:
@@ -280,9 +150,9 @@ class _Bucket:
                 old = getattr(self, array)
                 room = np.empty((max(4, used), *old.shape[1:]))
                 setattr(self, array, np.concatenate([old, room]))
-        self._matrices[used] = cell.lattice.matrix
-        self._lengths[used] = np.sort(cell.lattice.lengths)
-        self._reciprocal[used] = np.linalg.norm(cell.lattice.inv_matrix, axis=0)
+        self._matrices[used] = cell.matrix
+        self._lengths[used] = np.sort(cell.parameters[:3])
+        self._reciprocal[used] = np.linalg.norm(np.linalg.inv(cell.matrix), axis=0)
         self._frac_coords[used] = cell.frac_coords
         self.names.append(name)
         self.cells.append(cell)
@@ -292,7 +162,7 @@ class _Bucket:
         used = len(self.cells)
         # The lengths of a Niggli cell are the shortest any basis can have, so there is no basis
         # like the new one if one of them is longer already.
-        limit = np.sort(cell.lattice.lengths) * (1 + LENGTH_TOLERANCE) * (1 + SLACK)
+        limit = np.sort(cell.parameters[:3]) * (1 + LENGTH_TOLERANCE) * (1 + SLACK)
         rows = np.flatnonzero((self._lengths[:used] <= limit).all(axis=1))
         reach = np.floor(limit[2] * self._reciprocal[rows]).astype(int)
         found = [_Placements(rows[:0], np.empty((0, 6)), self._frac_coords[:0], np.empty((0, 3)))]
@@ -302,7 +172,7 @@ class _Bucket:
             step = max(1, MAX_ROWS // len(grid))
             for start in range(0, len(same), step):
                 some = same[start : start + step]
-                which, bases = _bases(self._matrices[some], grid, cell.lattice)
+                which, bases = _bases(self._matrices[some], grid, cell.parameters)
                 if len(which):
                     which = some[which]
                     found.append(
@@ -325,7 +195,7 @@ def _grid(box: tuple[int, int, int]) -> NDArray[np.int64]:
 
 
 def _bases(
-    matrices: NDArray[np.float64], grid: NDArray[np.int64], target: Lattice
+    matrices: NDArray[np.float64], grid: NDArray[np.int64], target: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """
     Find the bases of lattices whose lengths and angles are those of a target, as the matcher does.
@@ -336,10 +206,10 @@ def _bases(
     lengths = np.linalg.norm(vectors, axis=2)
     widest = (1 + LENGTH_TOLERANCE) * (1 + SLACK)
     sides = []
-    for length in target.lengths:
+    for length in target[:3]:
         row, point = np.nonzero((lengths < length * widest) & (lengths > length / widest))
         sides.append((row, point, np.searchsorted(row, np.arange(len(matrices) + 1))))
-    angles = np.radians(target.angles)
+    angles = np.radians(target[3:])
     width = np.radians(ANGLE_TOLERANCE) * (1 + SLACK)
     low = np.cos(np.minimum(angles + width, np.pi))
     high = np.cos(np.maximum(angles - width, 0))
@@ -363,9 +233,7 @@ def _bases(
     fits = angle_fits(row, b, c, 0)
     row, a, b, c = row[fits], a[fits], b[fits], c[fits]
     bases = np.stack([grid[a], grid[b], grid[c]], axis=1)
-    # Only bases of the whole lattice; the determinant of small integers is exact by this rule.
-    cross = np.cross(bases[:, 0], bases[:, 1])
-    whole = np.abs(np.einsum("qx,qx->q", cross, bases[:, 2])) == 1
+    whole = np.round(np.abs(np.linalg.det(bases))) == 1
     return row[whole], bases[whole]
 
 
@@ -391,13 +259,9 @@ def _place(
 
     One row for each basis; `which` names the crystal of each.
     """
-    vectors = bases @ matrices
-    lengths = np.linalg.norm(vectors, axis=2)
-    units = vectors / lengths[..., None]
-    cosines = np.einsum("qax,qax->qa", units[:, [1, 0, 0]], units[:, [2, 2, 1]])
     # the matcher measures on the average lattice, of average lengths and angles
-    lengths = (lengths + cell.lattice.lengths) / 2
-    angles = (np.degrees(np.arccos(np.clip(cosines, -1, 1))) + cell.lattice.angles) / 2
+    parameters = (cell_parameters(bases @ matrices) + cell.parameters) / 2
+    lengths, angles = parameters[:, :3], parameters[:, 3:]
     cos = np.cos(np.radians(angles))
     content = np.sqrt(np.maximum(1 - (cos**2).sum(axis=1) + 2 * cos.prod(axis=1), 1e-12))
     reciprocal = np.sin(np.radians(angles)) / (lengths * content[:, None])
@@ -421,12 +285,11 @@ def _place(
                 keep.append((np.abs(away) <= tolerance[some, None]).all(axis=2).any(axis=1))
             kept = np.concatenate(keep) if keep else np.zeros(0, dtype=bool)
             basis, shift = basis[kept], shift[kept]
-    parameters = np.concatenate([lengths, angles], axis=1)
     return _Placements(which[basis], parameters[basis], coords[basis], shift)
 
 
 def _blocks(cell: ReducedCell) -> list[tuple[slice, list[int]]]:
-    """Return the sites of each element, that of the pivot first, then the rarest; less the pivot."""
+    """Return the sites of each element, the pivot's first, then the rarest; less the pivot."""
     labels = cell.labels
     counts = Counter(labels)
     blocks = []
