@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -31,7 +31,7 @@ class SelectionRules(BaseModel):
     :meth:`paper`.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     max_formation_energy_per_atom: float | None = Field(None, description="Filter, eV/atom.")
     max_energy_above_hull: float | None = Field(None, description="Filter, eV/atom.")
@@ -112,10 +112,11 @@ def select(candidates: Sequence[Rankable], rules: SelectionRules) -> list[Select
     """
     Filter, leave duplicates out, rank, and select.
 
-    Candidates are ordered by what is ranked, equal ones by identifier. The filters of the rules
-    then take out candidates one after another, then the duplicates go (of equal crystals the one
-    that was given first stays). The first of the rest are the pool; of the pool those are selected
-    that come first, but while there are others no more than `max_per_chemical_system` of a system.
+    Candidates are ordered by what is ranked, equal ones by identifier; those without it are out.
+    The filters of the rules then take out candidates one after another, then the duplicates go (of
+    equal crystals the one that was given first stays). The first of the rest are the pool; of the
+    pool those are selected that come first, but while there are others no more than
+    `max_per_chemical_system` of a system.
 
     Parameters
     ----------
@@ -128,7 +129,7 @@ def select(candidates: Sequence[Rankable], rules: SelectionRules) -> list[Select
     -------
     list of SelectRecord
         One for each candidate, in the order given: the decision, its reason in words, and the rank
-        at that moment.
+        at that moment (none where there is nothing to rank by).
 
     Raises
     ------
@@ -136,24 +137,22 @@ def select(candidates: Sequence[Rankable], rules: SelectionRules) -> list[Select
         If an identifier is given twice or a quantity is not finite.
     """
     _check_input(candidates)
-    records = [
-        SelectRecord(candidate_id=each.candidate_id, decision="ranked") for each in candidates
-    ]
     values = [_value(each, rules) for each in candidates]
+    records = [
+        SelectRecord(candidate_id=each.candidate_id, decision="ranked", value=value)
+        for each, value in zip(candidates, values, strict=True)
+    ]
     order = sorted(
-        range(len(candidates)),
-        key=lambda i: (values[i] is None, values[i] or 0.0, candidates[i].candidate_id),
+        (i for i, value in enumerate(values) if value is not None),
+        key=lambda i: (values[i] or 0.0, candidates[i].candidate_id),
     )
-    for i, record in enumerate(records):
-        record.value = values[i]
+    for i, value in enumerate(values):
+        if value is None:
+            records[i].decision = "filtered"
+            records[i].reason = f"nothing to rank by: {_missing(candidates[i], rules)} unknown"
     for failing in _filters(rules):
         order = _take_out(order, records, [failing(each) for each in candidates])
     order = _take_out_duplicates(order, records, candidates)
-    order = _take_out(
-        order,
-        records,
-        [f"nothing to rank by: no {_named(rules)}" if v is None else None for v in values],
-    )
     _decide(order, records, candidates, rules)
     return records
 
@@ -170,11 +169,13 @@ def _check_input(candidates: Sequence[Rankable]) -> None:
                 )
 
 
+def _weights(rules: SelectionRules) -> Mapping[str, float]:
+    return rules.weights if rules.rank_by == "weighted" else {rules.rank_by: 1.0}
+
+
 def _value(candidate: Rankable, rules: SelectionRules) -> float | None:
-    if rules.rank_by != "weighted":
-        return candidate.quantities.get(rules.rank_by)
     total = 0.0
-    for name, weight in rules.weights.items():
+    for name, weight in _weights(rules).items():
         value = candidate.quantities.get(name)
         if value is None:
             return None
@@ -182,13 +183,18 @@ def _value(candidate: Rankable, rules: SelectionRules) -> float | None:
     return total
 
 
+def _missing(candidate: Rankable, rules: SelectionRules) -> str:
+    names = [name for name in _weights(rules) if candidate.quantities.get(name) is None]
+    return " and ".join(QUANTITIES[name] for name in names)
+
+
 def _named(rules: SelectionRules) -> str:
     return QUANTITIES.get(rules.rank_by, "weighted sum")
 
 
-def _filters(rules: SelectionRules) -> list:
+def _filters(rules: SelectionRules) -> list[Callable[[Rankable], str | None]]:
     """Return, for each filter that is set, what gives the reason why a candidate falls, or None."""
-    found = []
+    found: list[Callable[[Rankable], str | None]] = []
     for name, called in QUANTITIES.items():
         limit = getattr(rules, f"max_{name}")
         if limit is not None:
@@ -254,32 +260,37 @@ def _decide(
 ) -> None:
     """Divide the ranking into selected, pool and the rest."""
     pool = order[: rules.n_pool]
-    systems = {i: candidates[i].structure.chemical_system for i in pool}
     limit = rules.max_per_chemical_system or len(pool)
-    taken: dict[str, list[int]] = {}
-    crowded: list[int] = []
+    systems = {i: candidates[i].structure.chemical_system for i in pool}
+    taken: dict[str, list[int]] = defaultdict(list)
     selected: list[int] = []
+    crowded: list[int] = []
     for i in pool:
-        same = taken.setdefault(systems[i], [])
-        if len(same) >= limit:
+        if len(taken[systems[i]]) >= limit:
             crowded.append(i)
         elif len(selected) < rules.n_select:
-            same.append(i)
+            taken[systems[i]].append(i)
             selected.append(i)
     # a pool without enough chemical systems is not left unused
-    selected += crowded[: rules.n_select - len(selected)]
+    filling = crowded[: rules.n_select - len(selected)]
+    chosen, crowd = {*selected, *filling}, set(crowded)
     for rank, i in enumerate(order, start=1):
         record = records[i]
         record.rank, record.n_ranked = rank, len(order)
         at = f"rank {rank} of {len(order)} by {_named(rules)} ({record.value:.3f} eV/atom)"
-        if i in selected:
+        if i in chosen:
             record.decision, record.reason = "selected", at
-        elif rank <= len(pool):
-            record.decision = "pool"
-            if i in crowded:
-                first = records[taken[systems[i]][0]]
-                record.reason = f"chemical system taken: {systems[i]} by {first.candidate_id}; {at}"
-            else:
-                record.reason = f"pool, not selected: {len(selected)} others come first; {at}"
+            if i in crowd:
+                record.reason += f"; one more of {systems[i]}, as the pool has too few systems"
+        elif rank > len(pool):
+            record.reason = f"outside the pool: {at}; the pool is the first {len(pool)}"
         else:
-            record.reason = f"behind the pool of {rules.n_pool}: {at}"
+            record.decision = "pool"
+            if rules.n_select == 0:
+                why = "none asked for: n_select is 0"
+            elif i in crowd:
+                holders = ", ".join(candidates[j].candidate_id for j in taken[systems[i]])
+                why = f"chemical system taken: {systems[i]} by {holders}"
+            else:
+                why = f"others come first: {len(chosen)} of the pool are selected"
+            record.reason = f"{why}; {at}"
