@@ -8,7 +8,8 @@ from dataclasses import dataclass
 WEIGHTS = {"sevennet": 0.75, "chgnet": 0.25}
 """Potentials have seen strained and unstable structures too; their weighted mean is taken. On the
 crystals of others that neither has seen, SevenNet-l3i5 errs by 0.044 and CHGNet by 0.063 eV/atom
-(Matbench Discovery); the weights are those of least variance for errors half correlated, rounded."""
+(Matbench Discovery); the weights are those of least variance if a third of the errors is shared
+(correlation 1/3)."""
 
 OTHERS = ("m3gnet", "cgcnn")
 """Models of crystals near their minimum; the first is asked where no potential has an energy."""
@@ -29,8 +30,8 @@ class Consensus:
     models
         The models it is the weighted mean of.
     disagreement
-        The largest difference to another model's energy, CGCNN's left out, in eV/atom; None where
-        there is no other.
+        The largest difference between two models' energies, CGCNN's left out, in eV/atom; None
+        where there are no two.
     """
 
     formation_energy_per_atom: float
@@ -65,7 +66,6 @@ def combine(energies: Mapping[str, float | None]) -> Consensus | None:
         return None
     weights = [WEIGHTS.get(name, 1.0) for name in models]
     total = sum(weight * known[name] for weight, name in zip(weights, models, strict=True))
-    mean = total / sum(weights)
     opinions = [known[name] for name in (*WEIGHTS, "m3gnet") if name in known]
-    apart = max(abs(a - b) for a in (*opinions, mean) for b in opinions) if opinions else None
-    return Consensus(mean, models, apart if len(opinions) > 1 else None)
+    apart = max(opinions) - min(opinions) if len(opinions) > 1 else None
+    return Consensus(total / sum(weights), models, apart)
