@@ -50,9 +50,10 @@ def read_composition(
             return numbers, [plain[z] / whole for z in numbers], None
     try:
         amounts: dict[int, float] = defaultdict(float)
-        if not isinstance(composition, Composition):
-            composition = Composition(composition or {})
-        for species, amount in composition.items():
+        parsed = composition
+        if not isinstance(parsed, Composition):
+            parsed = Composition(parsed or {})
+        for species, amount in parsed.items():
             if isinstance(species, DummySpecies):
                 return [], [], f"no composition: {composition!r} ({species} is no element)"
             if amount:

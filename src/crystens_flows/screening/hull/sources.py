@@ -61,8 +61,9 @@ def from_csv(path: Path, name: str | None = None) -> HullReference:
             raise DatasetError(f"{path} has no column {column!r} (its columns: {there}): {wanted}")
     if frame.empty:
         raise DatasetError(f"{path} has no rows: {wanted}")
-    ids = frame["material_id"] if "material_id" in frame.columns else [None] * len(frame)
-    rows = zip(ids, *(frame[column] for column in _COLUMNS), strict=True)
+    n = len(frame)
+    ids = frame["material_id"].tolist() if "material_id" in frame.columns else [None] * n
+    rows = zip(ids, *(frame[column].tolist() for column in _COLUMNS), strict=True)
     return HullReference.from_rows(
         name or str(path),
         ((f"{path} row {i}", *row) for i, row in enumerate(rows, 1)),
