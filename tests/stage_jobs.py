@@ -18,6 +18,8 @@ from crystens_flows.schemas import (
     SelectDocument,
     SelectedCandidate,
     SelectRecord,
+    TuneDocument,
+    TuneRecord,
     candidate_id,
 )
 
@@ -37,6 +39,19 @@ def structure_of(index: int) -> Structure:
 
 def energy_of(index: int) -> float:
     return -0.01 * ((index * 37) % 101)
+
+
+MAX_ABOVE_HULL = 0.15
+"""What lies higher the selection filters out."""
+
+
+def above_of(index: int) -> float:
+    """Energy above hull; some are above :data:`MAX_ABOVE_HULL`, some below zero."""
+    return round(-0.02 + 0.01 * ((index * 13) % 23), 3)
+
+
+def known_as_of(index: int) -> str | None:
+    return f"mp-{index}" if index % 11 == 3 else None
 
 
 def ids(prov: Provenance, start: int, n: int) -> list[str]:
@@ -85,30 +100,110 @@ def screen(
     return ScreenDocument(screen=name, model={"name": name}, records=records)
 
 
+@job(output_schema=ScreenDocument)
+def hull(prov: Provenance, start: int, n: int, after=None) -> ScreenDocument:
+    """Hold what the other screen passes against the hull of known compounds."""
+    records = [
+        ScreenRecord(
+            candidate_id=candidate_id(prov, index),
+            passed=True,
+            formation_energy_per_atom=energy_of(index),
+            energy_above_hull=above_of(index),
+            uncertainty=0.03,
+            known_as=known_as_of(index),
+            values={
+                "energy_models": ["chgnet"],
+                "agree": True,
+                "decomposition": {structure_of(index).composition.reduced_formula: 1.0},
+                "elements_only": False,
+            },
+        )
+        for index in range(start, start + n)
+        if passes(index)
+    ]
+    return ScreenDocument(screen="hull", model={"name": "a release"}, records=records)
+
+
+def passes(index: int) -> bool:
+    return index % 7 != 6 and index % 5 != 4
+
+
 @job(output_schema=SelectDocument)
 def select(prov: Provenance, n: int, n_select: int = 3, after=None) -> SelectDocument:
-    passed = [index for index in range(n) if index % 7 != 6 and index % 5 != 4]
-    ranked = sorted(passed, key=energy_of)
-    records, selected = [], []
+    """Filter by the hull, rank by formation energy; one more than selected is a duplicate."""
+    passed = [index for index in range(n) if passes(index)]
+    by_energy = sorted(passed, key=energy_of)
+    ranked = [index for index in by_energy if above_of(index) <= MAX_ABOVE_HULL]
+    records = [
+        SelectRecord(
+            candidate_id=candidate_id(prov, index),
+            decision="filtered",
+            reason=f"energy above hull too high: {above_of(index):.3f} eV/atom, at most 0.15",
+            rank=rank,
+            n_ranked=len(by_energy),
+            value=energy_of(index),
+        )
+        for rank, index in enumerate(by_energy, 1)
+        if above_of(index) > MAX_ABOVE_HULL
+    ]
     for rank, index in enumerate(ranked, 1):
-        identifier = candidate_id(prov, index)
-        if rank == n_select + 1:
-            first = candidate_id(prov, ranked[0])
-            records.append(
-                SelectRecord(candidate_id=identifier, decision="duplicate", duplicate_of=first)
-            )
-            continue
+        first = candidate_id(prov, ranked[0])
+        duplicate = rank == n_select + 1
         decision = "selected" if rank <= n_select else "pool" if rank < 8 else "ranked"
-        records.append(SelectRecord(candidate_id=identifier, decision=decision, rank=rank))
-        if decision == "selected":
-            selected.append(
-                SelectedCandidate(
-                    candidate_id=identifier,
-                    structure=structure_of(index),
-                    formation_energy_per_atom=energy_of(index),
-                )
+        records.append(
+            SelectRecord(
+                candidate_id=candidate_id(prov, index),
+                decision="duplicate" if duplicate else decision,
+                duplicate_of=first if duplicate else None,
+                reason=f"duplicate: of {first}" if duplicate else f"rank {rank} of {len(ranked)}",
+                rank=rank,
+                n_ranked=len(ranked),
+                value=energy_of(index),
             )
+        )
+    selected = [
+        SelectedCandidate(
+            candidate_id=candidate_id(prov, index),
+            structure=structure_of(index),
+            formation_energy_per_atom=energy_of(index),
+            energy_above_hull=above_of(index),
+        )
+        for index in ranked[:n_select]
+    ]
     return SelectDocument(settings={"n_select": n_select}, records=records, selected=selected)
+
+
+def tuned_of(index: int) -> Structure:
+    structure = structure_of(index)
+    if index % 4 == 0:
+        structure.scale_lattice(0.97 * structure.volume)
+    return structure
+
+
+@job(output_schema=TuneDocument)
+def tune(prov: Provenance, indices: list[int], after=None) -> TuneDocument:
+    """Shrink the cells of those with an index that four divides."""
+    records = [
+        TuneRecord(
+            candidate_id=candidate_id(prov, index),
+            structure=tuned_of(index),
+            changed=index % 4 == 0,
+            reason="made more symmetric" if index % 4 == 0 else None,
+            values={"tolerance": 0.1},
+        )
+        for index in indices
+    ]
+    selected = [
+        SelectedCandidate(candidate_id=each.candidate_id, structure=each.structure)
+        for each in records
+    ]
+    return TuneDocument(model={"name": "chgnet"}, records=records, selected=selected)
+
+
+def selected_of(n: int, n_select: int = 3) -> list[int]:
+    """Return the indices that :func:`select` selects."""
+    kept = [index for index in range(n) if passes(index) and above_of(index) <= MAX_ABOVE_HULL]
+    return sorted(kept, key=energy_of)[:n_select]
 
 
 @job(output_schema=RelaxDocument)
@@ -136,13 +231,15 @@ def campaign_jobs(name: str = "default", n: int = 40, chunk: int = 10, seed: int
     for start in range(0, n, chunk):
         sampled = sample(prov, start, chunk)
         decoded = decode(prov, start, chunk, sampled.output.crystens)
-        jobs += [sampled, decoded, screen(prov, start, chunk, after=decoded.output.stage)]
-    selection = select(prov, n, after=[each.output.stage for each in jobs if each.name == "screen"])
+        first = screen(prov, start, chunk, after=decoded.output.stage)
+        jobs += [sampled, decoded, first, hull(prov, start, chunk, after=first.output.stage)]
+    selection = select(prov, n, after=[each.output.stage for each in jobs if each.name == "hull"])
     selection.update_config(JobConfig(on_missing_references=OnMissing.NONE))
-    jobs.append(selection)
-    chosen = select.original(prov, n).selected
-    for number, candidate in enumerate(chosen):
-        jobs.append(relax(candidate.candidate_id, candidate.structure, steps=(4, 4, 2)[number % 3]))
+    chosen = selected_of(n)
+    tuned = tune(prov, chosen, after=selection.output.stage)
+    jobs += [selection, tuned]
+    for number, record in enumerate(tune.original(prov, chosen).records):
+        jobs.append(relax(record.candidate_id, record.structure, steps=(4, 4, 2)[number % 3]))
     return jobs
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import random
 
 import pytest
 from jobflow import JobStore
@@ -14,17 +15,25 @@ from crystens_flows.embedded_store import EmbeddedStore
 from crystens_flows.schemas import CandidateDocument
 from crystens_flows.stores import open_stores
 from stage_jobs import (
+    MAX_ABOVE_HULL,
+    above_of,
     campaign_jobs,
     contents,
     decode,
     energy_of,
+    hull,
     ids,
+    known_as_of,
+    passes,
     provenance,
     relax,
     run_jobs,
     screen,
     select,
+    selected_of,
     structure_of,
+    tune,
+    tuned_of,
 )
 
 
@@ -56,7 +65,7 @@ def test_campaign(stores):
     run_jobs(campaign_jobs(), stores.job_store)
     summary = build(stores)
     assert stores.candidates.count() == summary.n_changed == 40
-    assert summary.n_jobs == 4 * 3 + 1 + 3
+    assert summary.n_jobs == 4 * 4 + 1 + 1 + 3
     documents = {doc.index: doc for doc in stores.candidates.documents()}
     assert set(documents) == set(range(40))
     prov = provenance()
@@ -84,21 +93,35 @@ def test_campaign(stores):
             assert doc.rejected_by == "cgcnn"
             assert doc.reason == "charges cannot balance"
             assert doc.smact_valid is False
-    ranked = sorted((i for i in range(40) if i % 7 != 6 and i % 5 != 4), key=energy_of)
+        else:
+            assert doc.energy_above_hull == above_of(index)
+            assert doc.known_as == known_as_of(index)
+            assert doc.screens["hull"].values["energy_models"] == ["chgnet"]
+        if passes(index) and above_of(index) > MAX_ABOVE_HULL:
+            assert (doc.status, doc.rejected_by) == ("rejected", "select")
+            assert doc.reason.startswith("energy above hull too high: 0.")
+            assert doc.selection.decision == "filtered"
+    ranked = selected_of(40, n_select=40)
     for index in ranked[:2]:
         doc = documents[index]
         assert doc.status == "relaxed"
         assert doc.energy_per_atom == pytest.approx(-4.0)
-        assert doc.relaxed_structure == structure_of(index)
+        assert doc.structure == structure_of(index)
+        assert doc.tuning.changed is (index % 4 == 0)
+        assert doc.tuning.structure == doc.relaxed_structure == tuned_of(index)
         assert doc.relaxation.energies[4] == pytest.approx(-16.0)
         assert doc.selection.decision == "selected"
+        assert "tune" in doc.jobs
+        assert "pymatgen" in doc.versions["tune"]
+    assert {documents[index].tuning.changed for index in ranked[:2]} == {True, False}
     failed = documents[ranked[2]]
     assert (failed.status, failed.rejected_by) == ("rejected", "relax")
     assert failed.reason == "step 3: forces exploded"
-    assert failed.relaxed_structure == structure_of(ranked[2])
+    assert failed.relaxed_structure == tuned_of(ranked[2])
     duplicate = documents[ranked[3]]
     assert (duplicate.status, duplicate.rejected_by) == ("rejected", "select")
     assert duplicate.reason == f"duplicate: of {documents[ranked[0]].candidate_id}"
+    assert duplicate.tuning is None
     assert documents[ranked[4]].status == "screened"
 
 
@@ -132,28 +155,134 @@ def test_each_arrival_is_built_alone(stores):
     CandidateBuilder(*once).run_incrementally()
     assert contents(stores.candidates.store) == contents(once[1].store)
     # a sample that arrives before its candidates waits for them and is read at the next build
-    assert n_jobs == 4 * 3 + 1 + 3
+    assert n_jobs == 4 * 4 + 1 + 1 + 3
 
 
 def test_order_of_arrival_does_not_matter():
     prov = provenance()
     first = ids(prov, 0, 1)[0]
-    makers = {
-        "decode": lambda: decode(prov, 0, 5),
-        "screen": lambda: screen(prov, 0, 5),
-        "select": lambda: select(prov, 5, n_select=4),
-        "relax": lambda: relax(first, structure_of(0)),
-    }
+    done, _ = memory_stores()
+    jobs = [
+        decode(prov, 0, 5),
+        hull(prov, 0, 5),
+        select(prov, 5, n_select=4),
+        tune(prov, [0, 1, 2, 3]),
+        relax(first, tuned_of(0)),
+    ]
+    run_jobs(jobs, done)
+    outputs = [done.query_one({"uuid": each.uuid}) for each in jobs]
     found = []
-    for order in itertools.permutations(makers):
+    orders = list(itertools.permutations(outputs))
+    for order in random.Random(0).sample(orders, 40):
         job_store, candidates = memory_stores()
-        for name in order:
-            run_jobs([makers[name]()], job_store)
+        for output in order:
+            job_store.docs_store.update(dict(output), key=["uuid", "index"])
             CandidateBuilder(job_store, candidates).run_incrementally()
         found.append(contents(candidates.store))
         assert status_of(candidates, first) == ("relaxed", None, None)
-    assert len(found) == 24
     assert all(each == found[0] for each in found)
+    assert found[0][first]["tuning"]["changed"] is True
+    assert found[0][first]["energy_above_hull"] == above_of(0)
+
+
+def test_tuning_waits_for_its_candidates(stores):
+    prov = provenance()
+    run_jobs([tune(prov, [0, 1])], stores.job_store)
+    assert build(stores).n_changed == 0
+    run_jobs([decode(prov, 0, 2)], stores.job_store)
+    build(stores)
+    first = stores.candidates.get(ids(prov, 0, 1)[0])
+    assert first.tuning.reason == "made more symmetric"
+    assert first.selection is None
+    assert first.status == "decoded"
+    run_jobs([select(prov, 2)], stores.job_store)
+    build(stores)
+    again = stores.candidates.get(first.candidate_id)
+    assert again.tuning == first.tuning
+    assert again.status == "selected"
+
+
+def test_tuning_run_again_without_a_candidate_forgets_it(stores):
+    prov = provenance()
+    tuning = tune(prov, [0, 1])
+    run_jobs([decode(prov, 0, 3), select(prov, 3), tuning], stores.job_store)
+    build(stores)
+    left, stays, joins = ids(prov, 0, 3)
+    rerun(tuning, lambda: tune(prov, [1, 2]), stores.job_store)
+    build(stores)
+    gone = stores.candidates.get(left)
+    assert gone.tuning is None
+    assert "tune" not in gone.jobs
+    assert "tune" not in gone.versions
+    assert gone.status == "selected"
+    for identifier in (stays, joins):
+        doc = stores.candidates.get(identifier)
+        assert doc.tuning.candidate_id == identifier
+        assert doc.jobs["tune"] == f"{tuning.uuid}:2"
+    assert build(stores).n_changed == 0
+
+
+def test_decoding_run_again_keeps_what_was_tuned(stores):
+    prov = provenance()
+    decoding = decode(prov, 0, 1)
+    run_jobs([decoding, select(prov, 1), tune(prov, [0])], stores.job_store)
+    build(stores)
+    rerun(decoding, lambda: decode(prov, 0, 1), stores.job_store)
+    build(stores)
+    doc = stores.candidates.get(ids(prov, 0, 1)[0])
+    assert doc.jobs["decode"] == f"{decoding.uuid}:2"
+    assert doc.tuning.structure == tuned_of(0)
+
+
+NEW_FIELDS = ("energy_above_hull", "known_as", "tuning")
+NEW_IN_SCREENS = ("energy_above_hull", "uncertainty", "known_as", "values")
+NEW_IN_SELECTION = (
+    *("reason", "n_ranked", "value", "rank_in_system", "energy_above_hull_with_candidates"),
+)
+
+
+def of_version_1(doc: dict) -> dict:
+    """Take away what candidates stored by the first version did not have."""
+    old = {name: value for name, value in doc.items() if name not in (*NEW_FIELDS, "_id")}
+    old["screens"] = {
+        name: {key: value for key, value in record.items() if key not in NEW_IN_SCREENS}
+        for name, record in doc["screens"].items()
+    }
+    if doc["selection"] is not None:
+        old["selection"] = {
+            key: value for key, value in doc["selection"].items() if key not in NEW_IN_SELECTION
+        }
+    return {**old, "schema_version": 1}
+
+
+def test_candidates_of_the_first_version_are_read_and_brought_up_to_date(stores):
+    prov = provenance()
+    run_jobs([decode(prov, 0, 10), screen(prov, 0, 10), select(prov, 10, 2)], stores.job_store)
+    build(stores)
+    whole = contents(stores.candidates.store)
+    stores.candidates.store.update(
+        [of_version_1(doc) for doc in stores.candidates.store.query({})], key="candidate_id"
+    )
+    read = {doc.candidate_id: doc for doc in stores.candidates.documents()}
+    assert {doc.schema_version for doc in read.values()} == {1}
+    assert not list(stores.candidates.query(energy_above_hull=(None, None)))
+    assert build(stores).n_changed == 0  # nothing new is known of them
+
+    run_jobs([hull(prov, 0, 10)], stores.job_store)
+    build(stores)
+    for index, identifier in enumerate(ids(prov, 0, 10)):
+        doc = stores.candidates.store.query_one({"candidate_id": identifier})
+        if not passes(index):  # the new screen says nothing of it
+            assert doc["schema_version"] == 1
+            continue
+        assert set(doc) - {"_id"} == set(CandidateDocument.model_fields)
+        assert doc["schema_version"] == whole[identifier]["schema_version"] == 2
+        assert doc["energy_above_hull"] == above_of(index)
+        assert doc["known_as"] == known_as_of(index)
+        assert doc["tuning"] is None
+        expected = whole[identifier]
+        if expected["selection"]["decision"] != "filtered":  # which the first version had not
+            assert (doc["status"], doc["reason"]) == (expected["status"], expected["reason"])
 
 
 def test_a_screen_waits_for_its_candidates_and_is_not_lost(stores):

@@ -10,6 +10,7 @@ from pymatgen.core import Composition
 
 from crystens_flows.relaxation import N_STEPS
 from crystens_flows.schemas import CandidateDocument, CandidateStatus, Provenance, candidate_id
+from crystens_flows.schemas.candidate import SCHEMA_VERSION
 
 Document = dict[str, Any]
 Order = tuple[str, str, int]
@@ -190,6 +191,10 @@ def _plain(record: Document) -> Document:
     return {name: value for name, value in record.items() if not name.startswith("@")}
 
 
+_SINCE_VERSION_2 = {"energy_above_hull": None, "known_as": None, "tuning": None}
+"""Fields that candidates stored by earlier versions of the package do not have."""
+
+
 def merge(
     existing: Document | None, news: Iterable[Contribution], orders: Mapping[str, Order]
 ) -> Document | None:
@@ -211,7 +216,12 @@ def merge(
         The candidate without ``last_updated``; None where it does not exist (any more).
     """
     changed = ("screens", "jobs", "versions")
-    doc = existing and {**existing, **{name: dict(existing[name]) for name in changed}}
+    doc = existing and {
+        **_SINCE_VERSION_2,
+        **existing,
+        **{name: dict(existing[name]) for name in changed},
+        "schema_version": SCHEMA_VERSION,
+    }
     for new in sorted(news, key=lambda each: each.order):
         if doc is None and (new.label != "decode" or new.content is None):
             continue
@@ -344,5 +354,8 @@ def _status(doc: Document) -> tuple[CandidateStatus, str | None, str | None]:
         if not doc["screens"][name]["passed"]:
             return CandidateStatus.REJECTED, name, doc["screens"][name]["reason"]
     if selection is not None and selection["decision"] in ("duplicate", "filtered"):
-        return CandidateStatus.REJECTED, "select", selection["reason"]
+        reason = selection.get("reason")
+        if reason is None and selection["decision"] == "duplicate":
+            reason = f"duplicate: of {selection['duplicate_of']}"  # before version 2 none was given
+        return CandidateStatus.REJECTED, "select", reason
     return (CandidateStatus.SCREENED if doc["screens"] else CandidateStatus.DECODED), None, None
