@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from crystens_flows.schemas import CandidateDocument, ScreenRecord
+from crystens_flows.relaxation import N_STEPS
+from crystens_flows.schemas import (
+    CandidateDocument,
+    CandidateStatus,
+    RelaxDocument,
+    ScreenRecord,
+    SelectRecord,
+)
 
 SCREENS = ("validity", "novelty", "cgcnn", "m3gnet", "chgnet", "sevennet", "hull")
 """The order in which the screens are asked; those of a user follow."""
@@ -29,40 +36,38 @@ def explain(candidate: CandidateDocument) -> list[str]:
     order += [name for name in candidate.screens if name not in SCREENS]
     said += [_screened(name, candidate.screens[name]) for name in order]
     if candidate.selection is not None:
-        chosen = "selected" if candidate.selection.decision == "selected" else "not selected"
-        said.append(f"selection: {chosen}: {candidate.selection.reason or 'no reason was given'}")
-        said += _among_others(candidate)
+        said.append(_selected(candidate.selection))
+        said += _among_others(candidate.selection, candidate.chemsys)
     if candidate.tuning is not None:
         what = "changed" if candidate.tuning.changed else "unchanged"
         said.append(f"tuning: {what}: {candidate.tuning.reason or 'nothing to improve'}")
     if candidate.relaxation is not None:
-        done = candidate.relaxation.completed_steps
-        energies = [e for e in candidate.relaxation.energies if e is not None]
-        fell = f", {energies[-1] - energies[0]:+.4f} eV a cell" if len(energies) > 1 else ""
-        said.append(f"relaxation: {done} of 4 steps with {candidate.relaxation.engine}{fell}")
+        said.append(_relaxed(candidate.relaxation))
     said.append(_conclusion(candidate))
     return said
 
 
 def _origin(candidate: CandidateDocument) -> str:
     provenance = candidate.provenance
-    what = candidate.formula or "a sample without a structure"
-    sites = f" of {candidate.n_sites} sites" if candidate.n_sites else ""
+    what = "no structure"
+    if candidate.formula is not None:
+        what = f"{candidate.formula}, {candidate.n_sites} sites"
+    if provenance.generator == "files":
+        number, source = f"structure {candidate.index}", "read from files"
+    else:
+        number, source = f"sample {candidate.index}", f"from generator '{provenance.generator}'"
+        source += "" if provenance.seed is None else f", seed {provenance.seed}"
     return (
-        f"{candidate.candidate_id}: {what}{sites}, number {candidate.index} of campaign "
-        f"'{candidate.campaign}' from '{provenance.generator}', seed {provenance.seed}"
+        f"{candidate.candidate_id}: {what}; {number} of campaign '{candidate.campaign}', {source}"
     )
 
 
 def _screened(name: str, record: ScreenRecord) -> str:
     if not record.passed:
-        return f"{name}: rejected: {record.reason}"
+        return f"{name}: rejected: {record.reason or 'no reason was given'}"
     found = []
     if record.formation_energy_per_atom is not None:
-        text = f"formation energy {record.formation_energy_per_atom:.3f}"
-        if record.uncertainty is not None:
-            text += f" +- {record.uncertainty:.3f}"
-        found.append(f"{text} eV/atom")
+        found.append(_energy(record))
     if record.energy_above_hull is not None:
         found.append(_hull(record))
     if record.known_as is not None:
@@ -74,39 +79,84 @@ def _screened(name: str, record: ScreenRecord) -> str:
     return f"{name}: passed" + (f": {'; '.join(found)}" if found else "")
 
 
+def _energy(record: ScreenRecord) -> str:
+    energy, apart = f"{record.formation_energy_per_atom:.3f}", record.uncertainty
+    models = record.values.get("energy_models")
+    if not models:
+        around = "" if apart is None else f" +- {apart:.3f}"
+        return f"formation energy {energy}{around} eV/atom"
+    text = f"formation energy {energy} eV/atom from {' and '.join(models)}"
+    agree = record.values.get("agree")
+    if agree is None:
+        return f"{text}, no second model to compare with"
+    by = "" if apart is None else f" ({apart:.3f} eV/atom apart)"
+    return f"{text}, models {'agree' if agree else 'disagree'}{by}"
+
+
 def _hull(record: ScreenRecord) -> str:
-    above = record.energy_above_hull or 0.0
-    where = "above" if above >= 0 else "below"
-    text = f"{abs(above):.3f} eV/atom {where} the hull of known compounds"
+    text = f"{_distance(record.energy_above_hull or 0.0)} the hull of known compounds"
     if record.values.get("elements_only"):
-        text += ", which has nothing but the elements in this system"
-    elif decomposition := record.values.get("decomposition"):
-        text += f", against {_mixture(decomposition)}"
-    if models := record.values.get("energy_models"):
-        text += f" (energy of {' and '.join(models)}"
-        agree = record.values.get("agree")
-        text += "" if agree is None else ", models agree" if agree else ", models disagree"
-        text += ")"
+        return (
+            f"{text}, which has nothing but the elements here: no compound of them is known to it"
+        )
+    if decomposition := record.values.get("decomposition"):
+        text += f", which is {_mixture(decomposition)} here"
     return text
 
 
+def _distance(above: float) -> str:
+    return f"{abs(above):.3f} eV/atom {'below' if above < 0 else 'above'}"
+
+
 def _mixture(decomposition: Mapping[str, float]) -> str:
+    if len(decomposition) == 1:
+        return next(iter(decomposition))
     parts = sorted(decomposition.items(), key=lambda item: -item[1])
     return " + ".join(f"{100 * share:.0f} % {formula}" for formula, share in parts)
 
 
-def _among_others(candidate: CandidateDocument) -> list[str]:
-    selection = candidate.selection
-    if selection is None or selection.rank_in_system is None:
+def _selected(selection: SelectRecord) -> str:
+    if selection.decision == "duplicate":
+        why = f"the same crystal as {selection.duplicate_of}, which was given first"
+    elif selection.reason is not None:
+        why = selection.reason
+    else:
+        why = "no reason was given" if selection.rank is None else f"rank {selection.rank}"
+    return f"selection: {'' if selection.decision == 'selected' else 'not '}selected: {why}"
+
+
+def _among_others(selection: SelectRecord, system: str | None) -> list[str]:
+    if selection.rank_in_system is None:
         return []
-    text = f"among candidates of {candidate.chemsys}: rank {selection.rank_in_system}"
+    text = f"among candidates of {system}: rank {selection.rank_in_system}"
     above = selection.energy_above_hull_with_candidates
     if above is not None:
-        text += f", {above:.3f} eV/atom above the hull that has the other candidates in it too"
+        text += f", {_distance(above)} the hull that has the other candidates in it too"
     return [text]
+
+
+def _relaxed(relaxation: RelaxDocument) -> str:
+    text = f"relaxation: {relaxation.completed_steps} of {N_STEPS} steps"
+    text += "" if relaxation.engine is None else f" with {relaxation.engine}"
+    energies = [energy for energy in relaxation.energies if energy is not None]
+    if len(energies) > 1:
+        text += f", which changed the energy by {energies[-1] - energies[0]:+.4f} eV a cell"
+    return text
 
 
 def _conclusion(candidate: CandidateDocument) -> str:
     if candidate.rejected_by is not None:
-        return f"so: rejected by '{candidate.rejected_by}': {candidate.reason}"
-    return f"so: {candidate.status}"
+        why = f": {candidate.reason}" if candidate.reason else ""
+        return f"so: rejected by '{candidate.rejected_by}'{why}"
+    if candidate.status == CandidateStatus.SCREENED:
+        if candidate.selection is None:
+            return "so: screened and not rejected; no selection has been made yet"
+        return "so: passed all screens, but was not selected"
+    return f"so: {_STATUS[candidate.status]}"
+
+
+_STATUS = {
+    CandidateStatus.DECODED: "decoded, not screened yet",
+    CandidateStatus.SELECTED: "selected, not relaxed yet",
+    CandidateStatus.RELAXED: "relaxed",
+}
