@@ -14,7 +14,16 @@ from crystens_flows.errors import InputError, OutputFolderError
 from crystens_flows.export_format import ExportFormat
 from crystens_flows.schemas import CandidateDocument, CandidateStatus
 from crystens_flows.stores import open_stores
-from stage_jobs import campaign_jobs, contents, ids, provenance, run_jobs, structure_of
+from stage_jobs import (
+    above_of,
+    campaign_jobs,
+    contents,
+    ids,
+    passes,
+    provenance,
+    run_jobs,
+    structure_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +57,15 @@ def has(doc, **wanted) -> bool:
     return all(doc[name] == value for name, value in wanted.items())
 
 
+NOTHING, APART = {"formula": "Fe2O3"}, {"elements": ["Na", "Ga"]}
 QUERIES = {
     "all": ({}, lambda _: True),
     "formula": ({"formula": "Cl2Na2"}, lambda doc: has(doc, formula="NaCl")),
-    "formula of none": ({"formula": "Fe2O3"}, lambda _: False),
+    "formula of none": (NOTHING, lambda _: False),
     "chemsys": ({"chemsys": "Na-Cl"}, lambda doc: has(doc, chemsys="Cl-Na")),
     "elements": ({"elements": ["Ga"]}, lambda doc: "Ga" in doc["elements"]),
     "two elements": ({"elements": ["As", "Ga"]}, lambda doc: {"As", "Ga"} <= set(doc["elements"])),
-    "elements apart": ({"elements": ["Na", "Ga"]}, lambda _: False),
+    "elements apart": (APART, lambda _: False),
     "status": ({"status": "rejected"}, lambda doc: has(doc, status="rejected")),
     "status member": ({"status": CandidateStatus.RELAXED}, lambda doc: has(doc, status="relaxed")),
     "statuses": (
@@ -73,6 +83,30 @@ QUERIES = {
     "energy below": (
         {"formation_energy_per_atom": (None, -0.5)},
         lambda doc: (doc["formation_energy_per_atom"] or 0) <= -0.5,
+    ),
+    "above hull": (
+        {"energy_above_hull": (0.0, 0.1)},
+        lambda doc: doc["energy_above_hull"] is not None and 0 <= doc["energy_above_hull"] <= 0.1,
+    ),
+    "on or below hull": (
+        {"energy_above_hull": (None, 0.0)},
+        lambda doc: doc["energy_above_hull"] is not None and doc["energy_above_hull"] <= 0,
+    ),
+    "far above hull": (
+        {"energy_above_hull": (0.15, None), "status": "rejected"},
+        lambda doc: (doc["energy_above_hull"] or 0) >= 0.15 and has(doc, status="rejected"),
+    ),
+    "known": (
+        {"criteria": {"known_as": {"$ne": None}}},
+        lambda doc: doc["known_as"] is not None,
+    ),
+    "tuned": (
+        {"criteria": {"tuning.changed": True}},
+        lambda doc: nested_value(doc, "tuning.changed") is True,
+    ),
+    "filtered": (
+        {"criteria": {"selection.decision": "filtered"}},
+        lambda doc: nested_value(doc, "selection.decision") == "filtered",
     ),
     "any energy": (
         {"energy_per_atom": (None, None)},
@@ -95,12 +129,15 @@ def test_filters(candidates, documents, filters, matches):
     expected = sorted(
         (doc for doc in documents if matches(doc)), key=lambda d: (d["campaign"], d["index"])
     )
+    assert bool(expected) is (filters not in (NOTHING, APART))
     assert list(candidates.query(**filters)) == expected
     assert candidates.count(**filters) == len(expected)
 
 
 @pytest.mark.parametrize("descending", [False, True])
-@pytest.mark.parametrize("field", ["formation_energy_per_atom", "energy_per_atom", "formula"])
+@pytest.mark.parametrize(
+    "field", ["formation_energy_per_atom", "energy_above_hull", "energy_per_atom", "formula"]
+)
 def test_sorted_with_what_has_no_value_last(candidates, documents, field, descending):
     with_value = [doc for doc in documents if doc[field] is not None]
     without = [doc for doc in documents if doc[field] is None]
@@ -128,7 +165,13 @@ REAL = ["embedded", pytest.param("mongo", marks=pytest.mark.mongo)]
 
 @pytest.mark.parametrize("candidates", REAL, indirect=True)
 @pytest.mark.parametrize("descending", [False, True])
-@pytest.mark.parametrize("field", ["selection.rank", "relaxation.energy", "screens.cgcnn.passed"])
+@pytest.mark.parametrize(
+    "field",
+    [
+        *("selection.rank", "relaxation.energy", "screens.cgcnn.passed"),
+        *("screens.hull.uncertainty", "tuning.changed"),
+    ],
+)
 def test_sorted_by_a_nested_field(candidates, documents, field, descending):
     with_value = [doc for doc in documents if nested_value(doc, field) is not None]
     without = [doc for doc in documents if nested_value(doc, field) is None]
@@ -179,6 +222,11 @@ def test_dataframe(candidates, documents):
     assert len(frame) == 40
     energies = frame["formation_energy_per_atom"].dropna()
     assert energies.is_monotonic_increasing
+    above = frame.set_index("index")["energy_above_hull"]
+    assert {i: v for i, v in above.items() if pd.notna(v)} == {
+        i: above_of(i) for i in range(40) if passes(i)
+    }
+    assert frame["known_as"].dropna().str.startswith("mp-").all()
     ranks = candidates.to_dataframe(properties=["formula", "selection.rank"])
     assert ranks["selection.rank"].max() > 1
     empty = candidates.to_dataframe(formula="Fe")

@@ -9,6 +9,7 @@ import sys
 import pytest
 from pymatgen.core import Structure
 
+from crystens_flows.explanation import explain
 from crystens_flows.stores import open_stores
 from stage_jobs import campaign_jobs, run_jobs
 
@@ -82,6 +83,18 @@ def test_filters_narrow_the_query(crystens, store):
     low = records(crystens(*query, "--max-formation-energy", "-0.5"))
     assert low
     assert all(r["formation_energy_per_atom"] <= -0.5 for r in low)
+    stable = records(crystens(*query, "--max-energy-above-hull", "0.05"))
+    assert stable == [
+        r
+        for r in everything
+        if r["energy_above_hull"] is not None and r["energy_above_hull"] <= 0.05
+    ]
+    below = records(crystens(*query, "--max-energy-above-hull", "-0.005"))
+    assert below
+    assert len(below) < len(stable)
+    assert all(r["energy_above_hull"] < 0 for r in below)
+    both = ("--max-energy-above-hull", "0.05", "--max-formation-energy", "-0.5")
+    assert records(crystens(*query, *both)) == [r for r in stable if r in low]
     page = records(crystens(*query[:2], "--skip", "10", "--limit", "5", "--format", "json"))
     assert page == everything[10:15]
 
@@ -91,6 +104,7 @@ def test_query_as_csv_and_table(crystens, store):
     assert len(rows) == 20
     table = crystens("candidates", "query").out.splitlines()
     assert table[0].split()[0] == "candidate_id"
+    assert "energy_above_hull" in table[0]
     assert [line.split()[0] for line in table[1:]] == [row["candidate_id"] for row in rows]
 
 
@@ -102,8 +116,42 @@ def test_show(crystens, store):
     assert isinstance(shown, list)
     assert shown[0]["candidate_id"] == found["candidate_id"]
     assert len(shown[0]["relaxation"]["energies"]) == 5
-    table = crystens("candidates", "show", found["candidate_id"])
-    assert "relaxation.energies" in table.out
+    assert shown[0]["tuning"]["candidate_id"] == found["candidate_id"]
+    assert shown[0]["screens"]["hull"]["values"]["energy_models"] == ["chgnet"]
+
+
+def test_show_says_why_in_a_table_only(crystens, store):
+    stores = open_stores(store)
+    relaxed = next(stores.candidates.documents(status="relaxed"))
+    undecodable = next(stores.candidates.documents(criteria={"rejected_by": "decode"}))
+    filtered = next(stores.candidates.documents(criteria={"selection.decision": "filtered"}))
+    stores.close()
+    for candidate in (relaxed, undecodable, filtered):
+        sentences = explain(candidate)
+        table = crystens("candidates", "show", candidate.candidate_id)
+        assert (table.code, table.err) == (0, "")
+        lines = table.out.splitlines()
+        assert lines[: len(sentences)] == sentences
+        assert lines[len(sentences)].split() == ["field", "value"]
+        assert any(line.startswith("selection") for line in lines[len(sentences) :])
+        as_json = crystens("candidates", "show", candidate.candidate_id, "--format", "json")
+        (document,) = json.loads(as_json.out)
+        assert document["candidate_id"] == candidate.candidate_id
+        rows = crystens("candidates", "show", candidate.candidate_id, "--format", "csv").out
+        fields = [row["field"] for row in csv.DictReader(rows.splitlines())]
+        assert fields[:2] == ["schema_version", "candidate_id"]
+    assert "so: relaxed" in explain(relaxed)
+    assert explain(filtered)[-1].startswith("so: rejected by 'select': energy above hull too high")
+
+
+def test_export_takes_what_is_near_the_hull(crystens, store, tmp_path):
+    filters = ("--max-energy-above-hull", "0.05")
+    query = ("candidates", "query", "--limit", "100", "--format", "json")
+    expected = {r["candidate_id"] for r in records(crystens(*query, *filters))}
+    result = crystens("candidates", "export", "-o", "near", *filters)
+    assert result.code == 0, result.err
+    assert {path.stem for path in (tmp_path / "near").iterdir()} == expected
+    assert 0 < len(expected) < 40
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("cif", "cif"), ("poscar", "vasp"), ("json", "json")])
