@@ -94,13 +94,12 @@ def _energy(record: ScreenRecord) -> str:
 
 
 def _hull(record: ScreenRecord) -> str:
-    text = f"{_distance(record.energy_above_hull or 0.0)} the hull of known compounds"
+    distance = _distance(record.energy_above_hull or 0.0)
     if record.values.get("elements_only"):
-        return (
-            f"{text}, which has nothing but the elements here: no compound of them is known to it"
-        )
+        return f"{distance} the elements, of which no compound is known to the hull"
+    text = f"{distance} the hull of known compounds"
     if decomposition := record.values.get("decomposition"):
-        text += f", which is {_mixture(decomposition)} here"
+        text += f" (here {_mixture(decomposition)})"
     return text
 
 

@@ -132,7 +132,8 @@ def test_show_says_why_in_a_table_only(crystens, store):
         assert (table.code, table.err) == (0, "")
         lines = table.out.splitlines()
         assert lines[: len(sentences)] == sentences
-        assert lines[len(sentences)].split() == ["field", "value"]
+        assert not lines[len(sentences)]
+        assert lines[len(sentences) + 1].split() == ["field", "value"]
         assert any(line.startswith("selection") for line in lines[len(sentences) :])
         as_json = crystens("candidates", "show", candidate.candidate_id, "--format", "json")
         (document,) = json.loads(as_json.out)

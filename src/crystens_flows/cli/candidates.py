@@ -172,6 +172,7 @@ def show(
         if output_format is OutputFormat.TABLE:
             for sentence in explain(found):
                 typer.echo(sentence)
+            typer.echo()
         print_records(rows, ["field", "value"], output_format)
 
 
