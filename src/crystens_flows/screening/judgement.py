@@ -82,5 +82,6 @@ def judge(
     )
     for i, result in zip(left, together, strict=True):
         records[i].rank_in_system = result.rank
-        records[i].energy_above_hull_with_candidates = result.energy_above_hull_with_candidates
+        above = result.energy_above_hull_with_candidates
+        records[i].energy_above_hull_with_candidates = None if above is None else round(above, 6)
     return records
