@@ -340,7 +340,13 @@ class HullScreen:
         result: HullResult,
         shifted: ShiftedEnergy | None,
     ) -> ScreenRecord:
+        from crystens_flows.screening.hull import load_hull
+
         above, reason, limit = result.energy_above_hull, result.reason, self.max_energy_above_hull
+        symbols = {element.symbol for element in candidate.structure.composition.elements}
+        incomplete = sorted(symbols & load_hull(self.reference).incomplete)
+        if reason is None and incomplete:
+            reason = f"hull incomplete: the reference has few compounds of {', '.join(incomplete)}"
         if reason is None and limit is not None and above is not None and above > limit:
             reason = f"energy above hull too high: {above:.3f} eV/atom, at most {limit:g}"
         energy = None if consensus is None else round(consensus.formation_energy_per_atom, 6)

@@ -84,7 +84,9 @@ class HullReference:
         Load the reference that ships with the package.
 
         33,758 entries of the Materials Project on or near its hull, release of 2024, under
-        CC BY 4.0; ``screening/hull/data/ATTRIBUTION.txt`` names the sources.
+        CC BY 4.0; ``screening/hull/data/ATTRIBUTION.txt`` names the sources. That release has no
+        ytterbium: its compounds are those of the crystals that ship, of an earlier one. All
+        elements up to lawrencium stand at zero.
 
         Returns
         -------

@@ -12,6 +12,7 @@ from crystens_flows.screening.hull.evaluation import HullResult
 from crystens_flows.screening.hull.ranking import HullRank
 from crystens_flows.screening.hull.reference import HullReference
 from crystens_flows.screening.hull.shift import HullShift, ShiftedEnergy
+from crystens_flows.screening.hull.sources import INCOMPLETE
 
 SHIPPED, MATERIALS_PROJECT = "shipped", "mp"
 
@@ -30,6 +31,11 @@ class HullService:
         "shipped", "mp" for the Materials Project (with an API key), or a CSV file with the columns
         ``formula`` and ``formation_energy_per_atom``.
 
+    Attributes
+    ----------
+    incomplete
+        Symbols of the elements of whose compounds the reference has too few to trust.
+
     Raises
     ------
     DatasetError, InputError
@@ -39,13 +45,14 @@ class HullService:
     def __init__(self, spec: str) -> None:
         self.spec = spec
         self.shift = HullShift.shipped() if spec in (SHIPPED, MATERIALS_PROJECT) else None
+        self.incomplete = INCOMPLETE if spec == SHIPPED else frozenset()
         self._reference = None if spec == MATERIALS_PROJECT else _read(spec)
 
     def reference(self, compositions: Sequence[Composition]) -> HullReference:
         """Return the reference, downloaded for the systems of some compositions if it must be."""
         if self._reference is not None:
             return self._reference
-        systems = {composition.chemical_system for composition in compositions}
+        systems = {composition.element_composition.chemical_system for composition in compositions}
         return HullReference.from_materials_project(sorted(systems))
 
     def card(self) -> dict[str, Any]:

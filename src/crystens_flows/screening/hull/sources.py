@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pymatgen.core import Composition
+from numpy.typing import NDArray
+from pymatgen.core import Composition, Element
 
 from crystens_flows.errors import DatasetError, InputError
 from crystens_flows.screening.hull.compositions import (
@@ -27,21 +28,45 @@ if TYPE_CHECKING:
     from crystens_flows.datasets import Dataset
 
 SHIPPED_NAME = "Materials Project, release of 2024, entries on or near the hull"
+
+INCOMPLETE = frozenset({"Yb"})
+"""Elements of which that release has no compounds; those of the crystals that ship are some."""
+
+MAX_ELEMENT = 103
+"""All elements up to lawrencium stand at zero in the reference that ships."""
+
+Row = tuple[str, str | None, Composition | str, float | str | None]
+
 _COLUMNS = ("formula", "formation_energy_per_atom")
-_MAX_ELEMENTS = 10
-_SYSTEMS_PER_QUERY = 200
 
 
 @lru_cache(maxsize=1)
 def shipped() -> HullReference:
     """Load the reference that ships; see :meth:`HullReference.shipped`."""
+    from crystens_flows.datasets import shipped as shipped_crystals
+
     data = files("crystens_flows.screening.hull") / "data" / "materials_project_2024.csv.gz"
     with as_file(data) as path:
-        return from_csv(path, name=SHIPPED_NAME)
+        rows = list(_csv_rows(path))
+    elements = {z for row in rows for z in read_composition(row[2])[0]}
+    dataset = shipped_crystals()
+    absent = ~np.isin(dataset.numbers, [0, *elements]).all(axis=1)
+    absent &= np.isfinite(dataset.formation_energy_per_atom)
+    rows += _dataset_rows(dataset, np.flatnonzero(absent))
+    elements |= {int(z) for z in np.unique(dataset.numbers[absent]) if z}
+    # an element that stands in no entry is competed with by nothing but itself
+    others = sorted(set(range(1, MAX_ELEMENT + 1)) - elements)
+    symbols = [Element.from_Z(z).symbol for z in others]
+    rows += [(f"element {symbol}", None, symbol, 0.0) for symbol in symbols]
+    return HullReference.from_rows(SHIPPED_NAME, rows)
 
 
-def from_csv(path: Path, name: str | None = None) -> HullReference:
+def from_csv(path: Path) -> HullReference:
     """Read a CSV file; see :meth:`HullReference.from_csv`."""
+    return HullReference.from_rows(str(path), _csv_rows(path))
+
+
+def _csv_rows(path: Path) -> Iterable[Row]:
     import pandas as pd
 
     wanted = "give a CSV with the columns 'formula', 'formation_energy_per_atom' (eV/atom) and, " \
@@ -64,10 +89,7 @@ def from_csv(path: Path, name: str | None = None) -> HullReference:
     n = len(frame)
     ids = frame["material_id"].tolist() if "material_id" in frame.columns else [None] * n
     rows = zip(ids, *(frame[column].tolist() for column in _COLUMNS), strict=True)
-    return HullReference.from_rows(
-        name or str(path),
-        ((f"{path} row {i}", *row) for i, row in enumerate(rows, 1)),
-    )
+    return [(f"{path} row {i}", *row) for i, row in enumerate(rows, 1)]
 
 
 def from_entries(entries: Sequence[ComputedEntry]) -> HullReference:
@@ -110,15 +132,17 @@ def from_dataset(dataset: Dataset) -> HullReference:
     known = np.flatnonzero(np.isfinite(energies))
     if len(known) == 0:
         raise DatasetError("the data set has no formation energies: give one that has")
-    return HullReference.from_rows(
-        "data set",
+    return HullReference.from_rows("data set", _dataset_rows(dataset, known))
+
+
+def _dataset_rows(dataset: Dataset, rows: NDArray[np.int64]) -> list[Row]:
+    energies = dataset.formation_energy_per_atom.astype(float)
+    return [
         (
-            (
-                f"row {i} ({dataset.material_ids[i]})",
-                dataset.material_ids[i],
-                dataset.reduced_formulas[i],
-                energies[i],
-            )
-            for i in known
-        ),
-    )
+            f"row {i} ({dataset.material_ids[i]})",
+            dataset.material_ids[i],
+            dataset.reduced_formulas[i],
+            energies[i],
+        )
+        for i in rows
+    ]
