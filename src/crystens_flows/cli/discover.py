@@ -113,10 +113,10 @@ def discover(
     if summary.best:
         say("relaxed, best rank first:")
         for best in summary.best:
+            above = best["energy_above_hull"]
             say(
                 f"  {best['candidate_id']}  {best['formula']:<16}"
-                f" Ef {best['formation_energy_per_atom']:7.3f}"
-                f"  above hull {best['energy_above_hull']:6.3f} eV/atom"
+                f" above hull {'   -  ' if above is None else f'{above:6.3f}'} eV/atom"
                 f"  E0 {best['energies'][0]:10.4f}  E4 {best['energies'][-1]:10.4f} eV"
                 f"  P4 {best['pressures'][-1]:8.2f} kbar"
             )

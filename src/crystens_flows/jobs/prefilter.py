@@ -42,8 +42,8 @@ class PrefilterMaker(Maker):
 
     def screen(self) -> Screen:
         """Return the screen that the job runs."""
-        settings = {each.name: getattr(self, each.name) for each in fields(self.screen_type)}
-        return self.screen_type(**settings)
+        names = _settings(self.screen_type)
+        return self.screen_type(**{name: getattr(self, name) for name in names})
 
     @job(output_schema=ScreenDocument, config=JobConfig(on_missing_references=OnMissing.NONE))
     def make(
@@ -79,6 +79,10 @@ class PrefilterMaker(Maker):
         screen = self.screen()
         records = screen.screen(still_in(candidates, earlier))
         return ScreenDocument(screen=screen.name, model=screen.model(), records=records)
+
+
+def _settings(screen_type: type[Any]) -> list[str]:
+    return [each.name for each in fields(screen_type)]
 
 
 def still_in(
@@ -285,8 +289,6 @@ def prefilter_makers(options: ScreeningOptions | None = None) -> list[PrefilterM
     """
     by_screen = {maker.screen_type: maker for maker in MAKERS}
     return [
-        by_screen[type(screen)](
-            **{each.name: getattr(screen, each.name) for each in fields(type(screen))}
-        )
+        by_screen[type(screen)](**{name: getattr(screen, name) for name in _settings(type(screen))})
         for screen in (options or ScreeningOptions()).screens()
     ]

@@ -72,7 +72,9 @@ class ScreenRecord(_Document):
         None, description="Above the hull of the reference, eV/atom; negative below it."
     )
     uncertainty: float | None = Field(
-        None, description="Standard deviation that the screen expects of its energy, eV/atom."
+        None,
+        description="By how much the energy may be off, eV/atom: a model's standard deviation, or "
+        "(of the hull) by how much the models differ.",
     )
     smact_valid: bool | None = Field(
         None, description="Whether charges can balance (SMACT); None where SMACT cannot say."
@@ -99,7 +101,9 @@ class SelectRecord(_Document):
     candidate_id: str
     decision: Literal["selected", "pool", "ranked", "duplicate", "filtered"]
     reason: str | None = Field(None, description="Why, in words.")
-    rank: int | None = Field(None, description="Place in the ranking at that moment, from 1.")
+    rank: int | None = Field(
+        None, description="Place in the ranking at that moment; None without a value."
+    )
     n_ranked: int | None = Field(None, description="Of how many at that moment.")
     value: float | None = Field(None, description="What was ranked, eV/atom.")
     duplicate_of: str | None = Field(None, description="The candidate_id that was kept.")
