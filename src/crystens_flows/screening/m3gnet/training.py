@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import time
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,10 @@ from numpy.typing import NDArray
 
 from crystens_flows.datasets import Dataset
 from crystens_flows.errors import DatasetError, import_extra
+from crystens_flows.generators.checkpoints import claim_folder
 from crystens_flows.screening.element_references import fit_references
-
-HISTORY_FILE = "history.csv"
-STATE_FOLDER = "state"
-TARGET_FILE = "target.json"
+from crystens_flows.screening.m3gnet.epochs import run_epochs
+from crystens_flows.screening.m3gnet.folder import Target, is_complete
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class M3GNetSettings:
     learning_rate
         Of Adam at the start; it falls to a hundredth along a cosine.
     ema_decay
-        Decay, a step, of the moving average of the weights that is kept.
+        Decay, a step, of the moving average of the weights that is kept; less at the start.
     n_train
         Train on so many structures, drawn with the seed; None for all.
     seed
@@ -57,7 +54,13 @@ class M3GNetSettings:
     compile: bool = False
 
 
-def train_m3gnet(dataset: Dataset, folder: Path, settings: M3GNetSettings) -> Path:
+def train_m3gnet(
+    dataset: Dataset,
+    folder: Path,
+    settings: M3GNetSettings,
+    data: str = "unnamed",
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
     """
     Train an M3GNet on the formation energies of a data set, or go on where training ended.
 
@@ -68,12 +71,16 @@ def train_m3gnet(dataset: Dataset, folder: Path, settings: M3GNetSettings) -> Pa
     Parameters
     ----------
     dataset
-        With the splits ``"train"`` and ``"validation"``; rows without a formation energy are left
-        out.
+        With the splits ``"train"`` and ``"validation"``; rows without a formation energy, or with
+        elements that matgl leaves out (polonium to radium, americium and beyond), are not used.
     folder
         For the state after each epoch, the history, and at the end the model as matgl saves it.
     settings
         How to train.
+    data
+        Where the data set is from.
+    progress
+        Called with the epochs done and the epochs in all.
 
     Returns
     -------
@@ -83,7 +90,9 @@ def train_m3gnet(dataset: Dataset, folder: Path, settings: M3GNetSettings) -> Pa
     Raises
     ------
     DatasetError
-        If a split is missing or has no formation energies.
+        If a split is missing or has no formation energies, or too few structures for one batch.
+    OutputFolderError
+        If the folder holds something else, or another training.
     MissingExtraError
         If matgl is not installed.
 
@@ -93,24 +102,27 @@ def train_m3gnet(dataset: Dataset, folder: Path, settings: M3GNetSettings) -> Pa
     """
     graphs = import_extra("matgl.graph.data", "screen", "training an M3GNet")
     lightning = import_extra("lightning", "screen", "training an M3GNet")
-    import torch
-    from lightning.pytorch.callbacks import ModelCheckpoint
     from matgl.config import DEFAULT_ELEMENTS
     from matgl.models import M3GNet
     from matgl.utils.training import ModelLightningModule
     from torch.utils.data import DataLoader
 
-    train, validation = _rows(dataset, "train"), _rows(dataset, "validation")
-    if settings.n_train is not None and settings.n_train < len(train):
-        chosen = np.random.default_rng(settings.seed).permutation(train)[: settings.n_train]
-        train = np.sort(chosen)
+    train, validation = training_rows(dataset, settings.n_train, settings.seed)
     energies = dataset.formation_energy_per_atom.astype(float)
     references = fit_references(dataset.numbers[train], energies[train])
     residuals = energies - references.per_atom(dataset.numbers)
     std = float(residuals[train].std())
     # what holds an element that the training structures lack tells nothing
     validation = validation[np.isfinite(residuals[validation])]
-    folder.mkdir(parents=True, exist_ok=True)
+    if len(train) < settings.batch_size or not len(validation) or std == 0:
+        raise DatasetError(
+            f"too few structures to train on: {len(train)} for training, {len(validation)} to "
+            f"validate; give more, or a smaller batch size than {settings.batch_size}"
+        )
+    described = {"model": "M3GNet", **asdict(settings)}
+    claim_folder(folder, described | {"data_sha256": _fingerprint(dataset, train, validation)})
+    if is_complete(folder):
+        return folder
 
     lightning.seed_everything(settings.seed, verbose=False)
     model = M3GNet(element_types=DEFAULT_ELEMENTS, is_intensive=True, readout_type="weighted_atom")
@@ -126,7 +138,7 @@ def train_m3gnet(dataset: Dataset, folder: Path, settings: M3GNetSettings) -> Pa
         decay_steps=settings.epochs,
         decay_alpha=0.01,
     )
-    loaders = [
+    loaders: list[Any] = [
         DataLoader(
             _graphs(dataset, rows, residuals),
             batch_size=settings.batch_size,
@@ -136,47 +148,73 @@ def train_m3gnet(dataset: Dataset, folder: Path, settings: M3GNetSettings) -> Pa
         )
         for rows in (train, validation)
     ]
-    state = folder / STATE_FOLDER
-    trainer = lightning.Trainer(
-        max_epochs=settings.epochs,
-        accelerator="auto",
-        devices=1,
-        precision="bf16-mixed" if settings.bfloat16 else "32-true",
-        gradient_clip_val=1.0,
-        callbacks=[
-            _moving_average(settings.ema_decay),
-            ModelCheckpoint(dirpath=state, save_last=True, save_top_k=0, every_n_epochs=1),
-            _history(folder / HISTORY_FILE),
-        ],
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
+    run_epochs(
+        module,
+        loaders,
+        folder,
+        epochs=settings.epochs,
+        ema_decay=settings.ema_decay,
+        bfloat16=settings.bfloat16,
+        progress=progress,
     )
-    last = state / "last.ckpt"
-    trainer.fit(module, *loaders, ckpt_path=str(last) if last.is_file() else None)
-    model.to(torch.device("cpu")).save(folder, metadata={"settings": asdict(settings)})
-    target = {
-        "std": std,
-        "references": references.to_dict(),
-        "elements": sorted({int(z) for z in np.unique(dataset.numbers[train]) if z}),
-        "n_train": len(train),
-    }
-    (folder / TARGET_FILE).write_text(json.dumps(target, indent=1) + "\n")
+    Target(std, references, len(train), data).write(folder)
+    model.save(folder, metadata={"settings": asdict(settings)})
     return folder
+
+
+def training_rows(
+    dataset: Dataset, n_train: int | None, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """
+    Say on which rows of a data set a model is trained, and with which it is validated.
+
+    Parameters
+    ----------
+    dataset
+        With the splits ``"train"`` and ``"validation"``.
+    n_train, seed
+        As in the settings.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Rows to train on and rows to validate with.
+
+    Raises
+    ------
+    DatasetError
+        If a split is missing or has no formation energies.
+    """
+    train, validation = _rows(dataset, "train"), _rows(dataset, "validation")
+    if n_train is not None and n_train < len(train):
+        train = np.sort(np.random.default_rng(seed).permutation(train)[:n_train])
+    return train, validation
+
+
+def _fingerprint(dataset: Dataset, *parts: NDArray[np.int64]) -> str:
+    sha256 = hashlib.sha256()
+    for rows in parts:
+        for name in ("numbers", "frac_coords", "lattice", "formation_energy_per_atom"):
+            sha256.update(np.ascontiguousarray(getattr(dataset, name)[rows]).tobytes())
+    return sha256.hexdigest()
 
 
 def _rows(dataset: Dataset, split: str) -> NDArray[np.int64]:
     if split not in dataset.split:
         raise DatasetError(f"the data set has no split '{split}': make it with one")
+    from matgl.config import DEFAULT_ELEMENTS
+    from pymatgen.core import Element
+
     rows = dataset.split[split]
-    rows = rows[np.isfinite(dataset.formation_energy_per_atom[rows])]
-    if not len(rows):
+    known = [0, *(Element(symbol).Z for symbol in DEFAULT_ELEMENTS)]
+    usable = np.isfinite(dataset.formation_energy_per_atom[rows])
+    usable &= np.isin(dataset.numbers[rows], known).all(axis=1)
+    if not usable.any():
         raise DatasetError(f"no structure of the split '{split}' has a formation energy")
-    return rows
+    return rows[usable]
 
 
-def _graphs(dataset: Dataset, rows: NDArray[np.int64], values: NDArray[np.float64]) -> list[Any]:
+def _graphs(dataset: Dataset, rows: NDArray[np.int64], values: NDArray[np.float64]) -> Any:
     """Return (graph, lattice, state, labels), what matgl's collate function takes, of each row."""
     import torch
     from matgl.config import DEFAULT_ELEMENTS
@@ -207,35 +245,3 @@ class _EpochOrder:
     def __iter__(self) -> Iterator[int]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n)
         return iter(order.tolist())
-
-
-def _moving_average(decay: float) -> Any:
-    from lightning.pytorch.callbacks import WeightAveraging
-    from torch.optim.swa_utils import get_ema_multi_avg_fn
-
-    return WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(decay))
-
-
-def _history(file: Path) -> Any:
-    from lightning.pytorch.callbacks import Callback
-
-    class History(Callback):
-        def __init__(self) -> None:
-            self.began = time.monotonic()
-
-        def on_validation_end(self, trainer: Any, _: Any) -> None:
-            metrics = trainer.callback_metrics
-            row = {
-                "epoch": trainer.current_epoch + 1,
-                "validation_mae": round(float(metrics["val_MAE"]), 5),
-                "train_mae": round(float(metrics.get("train_MAE", float("nan"))), 5),
-                "seconds": round(time.monotonic() - self.began, 1),
-            }
-            new = not file.exists()
-            with file.open("a", newline="") as stream:
-                writer = csv.DictWriter(stream, list(row))
-                if new:
-                    writer.writeheader()
-                writer.writerow(row)
-
-    return History()
