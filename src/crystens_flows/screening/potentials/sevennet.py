@@ -52,7 +52,10 @@ class SevenNetPotential:
         checkpoint = import_extra("sevenn.util", "sevennet", _PURPOSE).load_checkpoint(
             str(self._weights)
         )
-        network = checkpoint.build_model()
+        with warnings.catch_warnings():
+            # that torch.jit, which e3nn uses, has a successor
+            warnings.simplefilter("ignore", FutureWarning)
+            network = checkpoint.build_model()
         network.delete_module_by_key("force_output")
         network.key_grad = None
         network.set_is_batch_data(True)
@@ -92,7 +95,8 @@ class SevenNetPotential:
     def _calculator(self) -> Any:
         calculator = import_extra("sevenn.calculator", "sevennet", "relaxing with SevenNet")
         with warnings.catch_warnings():
-            # that no accelerator for GPUs is in use
+            # as above, and that no accelerator for GPUs is in use
+            warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", UserWarning)
             return calculator.SevenNetCalculator(str(self._weights), device="cpu")
 
