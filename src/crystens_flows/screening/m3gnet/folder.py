@@ -8,6 +8,7 @@ import pickle
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,12 @@ UNCERTAINTY_FILE = "uncertainty.npz"
 HUB_OWNER = "materialyze"
 """Who publishes matgl's own models on the Hugging Face Hub."""
 
-_PURPOSE = "formation energies by M3GNet"
+
+def import_matgl(module: str) -> ModuleType:
+    """Import a module of matgl, which warns of what torch will drop some day."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return import_extra(module, "screen", "formation energies by M3GNet")
 
 
 @dataclass(frozen=True)
@@ -128,8 +134,8 @@ def model_folder(model: str | Path) -> Path:
 
 
 def _fetch(name: str) -> Path:
-    hub = import_extra("huggingface_hub", "screen", _PURPOSE)
-    cache = import_extra("matgl.config", "screen", _PURPOSE).MATGL_CACHE
+    hub = import_extra("huggingface_hub", "screen", "fetching a model of matgl")
+    cache = import_matgl("matgl.config").MATGL_CACHE
     repository = name if "/" in name else f"{HUB_OWNER}/{name}"
     try:
         return Path(
@@ -170,7 +176,7 @@ def read_network(folder: Path) -> Any:
             f"{folder} is no model of matgl: it has no {', '.join(missing)}; give a folder that "
             "'crystens train-m3gnet' finished or that matgl saved"
         )
-    matgl = import_extra("matgl", "screen", _PURPOSE)
+    matgl = import_matgl("matgl")
     try:
         described = json.loads((folder / "model.json").read_text())
         # matgl imports whatever module stands there

@@ -16,7 +16,7 @@ from crystens_flows.errors import DatasetError, import_extra
 from crystens_flows.generators.checkpoints import claim_folder
 from crystens_flows.screening.element_references import fit_references
 from crystens_flows.screening.m3gnet.epochs import run_epochs
-from crystens_flows.screening.m3gnet.folder import Target, is_complete
+from crystens_flows.screening.m3gnet.folder import Target, import_matgl, is_complete
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def train_m3gnet(
     ----------
     C. Chen, S. P. Ong, Nat. Comput. Sci. 2, 718 (2022).
     """
-    graphs = import_extra("matgl.graph.data", "screen", "training an M3GNet")
+    graphs = import_matgl("matgl.graph.data")
     lightning = import_extra("lightning", "screen", "training an M3GNet")
     from matgl.config import DEFAULT_ELEMENTS
     from matgl.models import M3GNet

@@ -7,7 +7,8 @@ import json
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import product
 from math import erf
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ WITHIN_ONE_SIGMA = erf(2**-0.5)
 
 LEVERAGES = (0.03, 0.1, 0.3, 1.0, 3.0)
 """Weights tried for the distance from the training structures."""
+
+STRETCHES = (0.75, 1.0, 1.25, 1.5, 1.75)
+"""Factors tried for the slope: a ridge regression, and errors of training, make it small."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,9 +104,9 @@ class Uncertainty:
         """
         Fit to the errors of known structures.
 
-        The kinds of crystals are learned from the training structures. The weight of the distance
-        is the one that makes the errors of the validation structures likeliest; then 68 % of them
-        are within the uncertainty.
+        The kinds of crystals are learned from the training structures. How much they count, and
+        the distance, is what makes the errors of the validation structures likeliest; then 68 % of
+        them are within the uncertainty.
 
         Parameters
         ----------
@@ -136,13 +140,14 @@ class Uncertainty:
             np.exp(2 * np.median(found)) / leverage.mean()
         )
         tried = []
-        for weight in LEVERAGES:
+        bounds = np.quantile(found, [0.005, 0.995]) - ridge.intercept_
+        for weight, stretch in product(LEVERAGES, STRETCHES):
             uncertainty = cls(
                 elements=elements,
                 mean=mean,
                 scale=scale,
-                slope=ridge.coef_,
-                level=np.array([ridge.intercept_, *np.quantile(found, [0.005, 0.995])]),
+                slope=stretch * ridge.coef_,
+                level=ridge.intercept_ + np.array([0.0, *(stretch * bounds)]),
                 covariance=weight * covariance,
                 factor=1.0,
             )
@@ -153,7 +158,7 @@ class Uncertainty:
             factor = float(np.quantile(ratios, WITHIN_ONE_SIGMA))
             tried.append((unlikelihood, factor, uncertainty))
         _, factor, best = min(tried, key=lambda each: each[0])
-        return cls(**{**best.__dict__, "factor": factor})
+        return replace(best, factor=factor)
 
     def write(self, folder: Path) -> None:
         """Write ``uncertainty.npz`` beside the weights it was fitted to."""
