@@ -14,7 +14,7 @@ from crystens_flows.cli.errors import failure_line
 from crystens_flows.errors import CheckpointError
 
 COMMANDS = [
-    *(c.callback.__name__ for c in app.registered_commands),
+    *(c.name or c.callback.__name__ for c in app.registered_commands),
     *(
         f"candidates {c.callback.__name__}"
         for c in app.registered_groups[0].typer_instance.registered_commands
