@@ -125,6 +125,8 @@ def nearby_symmetries(structure: Structure, max_displacement: float) -> list[Sym
         noise, fixed = _noise(group, np.linalg.inv(reduced) @ matrix, shifts / size)
         if shifts.max() > max_displacement or noise > MAX_NOISE:
             continue
+        if not all(_maps_exactly(operation, moved) for operation in group):
+            continue  # sites missed by about half a cell: it is not clear on which side they are
         snapped = Structure(
             Lattice(to_original @ matrix),
             structure.species,
@@ -274,6 +276,13 @@ def _project(
     lower = np.linalg.cholesky(metric)
     left, _, right = np.linalg.svd(lower.T @ matrix)
     return lower @ left @ right, centre + moved / len(group)
+
+
+def _maps_exactly(operation: _Operation, coords: NDArray[np.float64]) -> bool:
+    away = coords @ operation.rotation - coords[operation.sites]
+    away -= away[0]
+    away -= np.round(away)
+    return bool(np.abs(away).max() < 1e-6)
 
 
 def _noise(

@@ -23,8 +23,10 @@ VOLUMES_PER_ATOM = (3.0, 700.0)
 """Lowest and highest volume of an atom, A^3. The crystals that ship have 5.6 to 604."""
 
 MAX_CHARGE_COMBINATIONS = 100_000
-"""Above this many combinations of oxidation states (about 0.2 s) neither SMACT nor pymatgen is
-asked."""
+"""Above this many combinations of oxidation states (about 0.2 s) SMACT is not asked."""
+
+MAX_CHARGED_SITES = 20_000
+"""Above this many sites in all combinations of oxidation states (about 0.2 s) pymatgen is not."""
 
 
 @dataclass(frozen=True)
@@ -208,8 +210,8 @@ def oxidation_states(
     -------
     dict or None
         The likeliest that balance, by element, averaged over its sites. None where none balance,
-        or where pymatgen cannot say: nothing at all, fractional amounts, or more than 100,000
-        combinations.
+        or where pymatgen cannot say: nothing at all, fractional amounts, or too many
+        combinations for it (20,000 sites in all of them).
     """
     composition = _whole(structure_or_composition)
     return None if composition is None else _oxidation_states(composition.reduced_formula)
@@ -252,15 +254,16 @@ def _numbers_of_states() -> dict[str, int]:
 @lru_cache(maxsize=100_000)
 def _oxidation_states(reduced_formula: str) -> dict[str, float] | None:
     composition = Composition(reduced_formula)
-    ways, sums = [], []
+    charged, sums = [], []
     for element, amount in composition.items():
         states = _common_states(str(element))
         if not states:
             return None
         # pymatgen tries all ways to give the states to the sites, then all sums of charges
-        ways.append(math.comb(int(amount) + len(states) - 1, len(states) - 1))
-        sums.append(min(ways[-1], int(amount) * (max(states) - min(states)) + 1))
-    if max(sum(ways), math.prod(sums)) > MAX_CHARGE_COMBINATIONS:
+        ways = math.comb(int(amount) + len(states) - 1, len(states) - 1)
+        charged.append(ways * int(amount))
+        sums.append(min(ways, int(amount) * (max(states) - min(states)) + 1))
+    if sum(charged) > MAX_CHARGED_SITES or math.prod(sums) > MAX_CHARGE_COMBINATIONS:
         return None
     try:
         guesses = composition.oxi_state_guesses()
