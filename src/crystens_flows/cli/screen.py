@@ -122,7 +122,7 @@ def screen(
             record = nested_record(each, names) | {"id": row.material_id, "tuning": None}
             if each.candidate_id in tuned:
                 result = tuned[each.candidate_id]
-                record["tuning"] = {"changed": result.changed, "reason": result.reason}
+                record["tuning"] = {"changed": result.changed, "reason": result.summary}
                 record["tuning"] |= result.to_dict()
             records.append({"index": row.index, "entry": row.entry, **record})
         _write(writer, records, screened, tuned, options)

@@ -66,7 +66,7 @@ class TuneMaker(Maker):
                     candidate_id=candidate.candidate_id,
                     structure=result.structure,
                     changed=result.changed,
-                    reason=result.reason,
+                    reason=result.summary,
                     values=result.to_dict(),
                 )
                 for candidate, result in zip(selected, results, strict=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pymatgen.core import Structure
@@ -13,6 +14,7 @@ from crystens_flows.screening.consensus import Consensus, combine
 
 if TYPE_CHECKING:
     from crystens_flows.screening.hull import HullResult, ShiftedEnergy
+    from crystens_flows.screening.novelty import KnownCrystals
 
 MAX_FORMATION_ENERGY = 0.5
 """No stable crystal has a formation energy near this, in eV/atom, by far more than models err."""
@@ -85,15 +87,20 @@ class ValidityScreen:
         for candidate in candidates:
             report = validity_report(candidate.structure)
             reason = report.reason
-            if reason is None and self.require_charge_balance and report.smact_valid is False:
+            valid = report.electronegativities_ordered if report.charge_neutral else None
+            if report.charge_neutral is False:
+                valid = False
+            if reason is None and self.require_charge_balance and valid is False:
                 reason = "charges cannot balance"
+            values = asdict(report)
+            values.pop("reason")
             records.append(
                 ScreenRecord(
                     candidate_id=candidate.candidate_id,
                     passed=reason is None,
                     reason=reason,
-                    smact_valid=report.smact_valid,
-                    values=report.to_dict(),
+                    smact_valid=valid,
+                    values=values,
                 )
             )
         return records
@@ -122,9 +129,7 @@ class NoveltyScreen:
 
     def screen(self, candidates: Sequence[Candidate]) -> list[ScreenRecord]:
         """Compare each candidate with the known crystals."""
-        from crystens_flows.screening.novelty import load_known
-
-        found = load_known(self.known).find([c.structure for c in candidates])
+        found = _known_crystals(self.known).find([c.structure for c in candidates])
         return [
             ScreenRecord(
                 candidate_id=candidate.candidate_id,
@@ -134,6 +139,17 @@ class NoveltyScreen:
             )
             for candidate, known_as in zip(candidates, found, strict=True)
         ]
+
+
+@lru_cache(maxsize=4)
+def _known_crystals(source: str) -> KnownCrystals:
+    from crystens_flows.datasets import read_rows
+    from crystens_flows.screening.novelty import KnownCrystals
+
+    if source == "shipped":
+        return KnownCrystals.from_dataset()
+    read = {row.material_id: row.structure for row in read_rows([source]) if row.structure}
+    return KnownCrystals.from_structures(list(read), list(read.values()))
 
 
 @dataclass(frozen=True)

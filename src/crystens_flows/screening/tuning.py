@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 from pymatgen.core import Structure
@@ -81,6 +82,31 @@ class TuningResult:
     energy_before: float | None = None
     energy_after: float | None = None
     reason: str | None = None
+
+    @property
+    def summary(self) -> str:
+        """What was changed, in a few words, or why nothing was."""
+        if not self.changed:
+            return self.reason or "nothing better nearby"
+        said = []
+        if self.symprec is not None:
+            said.append(
+                f"space group {self.space_group_before} to {self.space_group_after}, sites moved "
+                f"by up to {self.max_displacement:.2f} A"
+            )
+        said += [f"{old} replaced by {new}" for old, new in self.elements_replaced.items()]
+        if self.energy_before is not None and self.energy_after is not None:
+            said.append(f"energy {self.energy_after - self.energy_before:+.3f} eV/atom")
+        return "; ".join(said)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the particulars, without the structure and the reason."""
+        left_out = ("structure", "changed", "reason")
+        return {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if each.name not in left_out
+        }
 
 
 def tune(
