@@ -64,6 +64,10 @@ def odd_cells() -> dict[str, tuple[Structure, str | None]]:
             Structure(cubic(4), ["Na", "O"], [[0, 0, 0], [0, 0, 0.01]]),
             "sites too close",
         ),
+        "needle": (
+            Structure(Lattice.from_parameters(0.6, 60, 60, 90, 90, 90), ["Na"], [[0] * 3]),
+            "atoms overlap",
+        ),
         "1,008 sites": (
             Structure.from_spacegroup("Fm-3m", cubic(4.09), ["Ag"], [[0] * 3]) * (6, 6, 7),
             None,

@@ -18,6 +18,7 @@ from crystens_flows.screening.potentials import (
     card,
     energies,
     predict,
+    prediction,
     references,
 )
 from crystens_flows.screening.potentials.chgnet import CHGNetPotential
@@ -81,6 +82,7 @@ def test_does_not_depend_on_batch_order_or_cell(crystals, potential, monkeypatch
 def test_is_near_the_materials_project(crystals, potential):
     structures, known = crystals
     found = predict(structures, potential)
+    assert not [p.reason for p in found if p.reason]
     error = np.abs([p.formation_energy_per_atom for p in found] - known)
     assert np.median(error) < 0.025
     assert np.ptp(known) > 1
@@ -118,8 +120,7 @@ def test_odd_cells_have_a_reason_or_an_energy_and_never_stop_a_batch(potential):
         for name, p in zip(cells, found[1:-1], strict=True)
     }
     assert kinds == {name: reason for name, (_, reason) in cells.items()}
-    for prediction in found:
-        assert (prediction.formation_energy_per_atom is None) == (prediction.reason is not None)
+    assert all((p.formation_energy_per_atom is None) == (p.reason is not None) for p in found)
     alone = predict(structures[:4], potential)
     assert [p.energy_per_atom for p in alone] == pytest.approx(
         [p.energy_per_atom for p in found[1:5]], abs=TOLERANCE
@@ -134,6 +135,27 @@ def test_card(potential):
     assert "probably seen" in found["trained_on"]
     assert found["references"]["n"] > 1900
     assert found["references"]["held_out"]["n"] == 500
+
+
+def test_overlaps_are_told_by_the_covalent_radii():
+    def pair(first, second, distance):
+        return Structure(Lattice.cubic(6), [first, second], [[0] * 3, [distance / 6, 0, 0]])
+
+    radii = {"H": 0.31, "Cs": 2.44, "O": 0.66}  # Cordero et al.
+    apart = {("H", "H"): 0.74, ("Cs", "O"): 2.4, ("O", "O"): 1.2}
+    for (first, second), distance in apart.items():
+        half = (radii[first] + radii[second]) / 2
+        real, overlapping = predict([pair(first, second, d) for d in (distance, 0.99 * half)])
+        assert real.reason is None
+        assert overlapping.formation_energy_per_atom is None
+
+
+def test_energies_that_cannot_be_are_none(monkeypatch):
+    monkeypatch.setattr(prediction, "PLAUSIBLE", (-1.0, 50.0))
+    (found,) = predict([rock_salt()])
+    assert found.formation_energy_per_atom is None
+    assert found.reason.startswith("energy is not plausible: formation energy -2.0")
+    assert found.energy_per_atom is not None
 
 
 def test_nothing_in_nothing_out():

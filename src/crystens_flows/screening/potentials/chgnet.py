@@ -53,11 +53,12 @@ class CHGNetPotential:
             self._model = model.CHGNet.load(model_name=MODEL, use_device="cpu", verbose=False)
 
     def graph(self, structure: Structure) -> tuple[Any, str | None]:
-        """Make CHGNet's graph; its own errors for isolated atoms are anticipated."""
+        """Make CHGNet's graph; its own error for isolated atoms is anticipated."""
         converter = self._model.graph_converter
         cutoff, bond = converter.atom_graph_cutoff, converter.bond_graph_cutoff
-        centers, _, _, distances = structure.get_neighbor_list(cutoff)
-        if reason := neighborhood_reason(centers, len(structure), cutoff):
+        centers, neighbors, _, distances = structure.get_neighbor_list(cutoff)
+        numbers = np.array([site.specie.Z for site in structure])
+        if reason := neighborhood_reason(numbers, centers, neighbors, distances, cutoff):
             return None, reason
         bonds = np.bincount(centers[distances < bond], minlength=len(structure))
         if (n_angles := int((bonds * (bonds - 1)).sum())) > MAX_ANGLES:

@@ -15,6 +15,10 @@ from crystens_flows.screening.potentials.registry import load_potential
 
 ENERGY_DECIMALS = 6
 
+PLAUSIBLE = (-6.0, 50.0)
+"""Formation energies beyond these, in eV/atom, are an error of the potential; the shipped crystals
+have -4.5 to 5.1."""
+
 
 @dataclass(frozen=True)
 class PotentialPrediction:
@@ -57,8 +61,9 @@ def predict(
     Returns
     -------
     list of PotentialPrediction
-        One for each structure. Structures that are not valid, far too dense or too sparse, have an
-        isolated site or an element that the potential or the references lack, have a reason.
+        One for each structure. Structures have a reason that are not valid, far too dense or too
+        sparse, with an isolated site, overlapping atoms, an element that the potential or the
+        references lack, or an energy that cannot be.
 
     Raises
     ------
@@ -87,6 +92,9 @@ def predict(
             reason = f"element without a reference energy: {', '.join(lacking)}"
         else:
             formation = round(energy - float(references.per_atom([numbers])[0]), ENERGY_DECIMALS)
+            if not PLAUSIBLE[0] <= formation <= PLAUSIBLE[1]:
+                reason = f"energy is not plausible: formation energy {formation:.3g} eV/atom"
+                formation = None
         predictions.append(PotentialPrediction(formation, round(energy, ENERGY_DECIMALS), reason))
     return predictions
 

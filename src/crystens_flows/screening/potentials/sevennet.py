@@ -68,16 +68,18 @@ class SevenNetPotential:
 
     def graph(self, structure: Structure) -> tuple[Any, str | None]:
         """Make SevenNet's graph."""
+        numbers = np.array([site.specie.Z for site in structure])
         atoms = import_extra("ase", "sevennet", _PURPOSE).Atoms(
-            numbers=[site.specie.Z for site in structure],
+            numbers=numbers,
             positions=structure.cart_coords,
             cell=structure.lattice.matrix,
             pbc=True,
         )
         load = import_extra("sevenn.train.dataload", "sevennet", _PURPOSE)
         arrays = load.unlabeled_atoms_to_graph(atoms, self.cutoff)
-        centers = arrays[self._keys.EDGE_IDX][0]
-        if reason := neighborhood_reason(centers, len(structure), self.cutoff):
+        centers, neighbors = arrays[self._keys.EDGE_IDX]
+        distances = np.linalg.norm(arrays[self._keys.EDGE_VEC], axis=1)
+        if reason := neighborhood_reason(numbers, centers, neighbors, distances, self.cutoff):
             return None, reason
         data = import_extra("sevenn.atom_graph_data", "sevennet", _PURPOSE)
         return data.AtomGraphData.from_numpy_dict(arrays), None
