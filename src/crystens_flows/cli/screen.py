@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -33,8 +34,11 @@ if TYPE_CHECKING:
     from crystens_flows.datasets.rows import StructureRow
     from crystens_flows.screening.pipeline import ScreenedStructure, ScreeningOptions
 
+_MIXTURES = ("decomposition", "oxidation_states", "elements_replaced")
+"""By element or formula: one column of JSON, not a column for each element."""
+
 COLUMNS = [
-    *("rank", "id", "formula", "n_sites", "energy_above_hull", "formation_energy_per_atom"),
+    *("index", "id", "formula", "n_sites", "energy_above_hull", "formation_energy_per_atom"),
     *("smact_valid", "known_as", "status"),
 ]
 BEST = 10
@@ -107,7 +111,9 @@ def screen(
                 progress(len(rows), min(total or len(rows), number or total or len(rows)))
         if not rows:
             raise InputError(f"{', '.join(sources)}: no structure to screen")
-        with progress_bar("screening") as progress:
+        # torch and e3nn warn of each other
+        with progress_bar("screening") as progress, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             screened = screen_structures(
                 [f"{row.index:06d}" for row in rows],
                 [row.structure for row in rows],
@@ -152,7 +158,7 @@ def _write(
     import yaml
 
     writer.path("records.json").write_text(json.dumps(records, indent=1, allow_nan=False) + "\n")
-    writer.save_rows("records.csv", [_flat(record) for record in records])
+    writer.save_rows("records.csv", _table(records))
     writer.path("options.yaml").write_text(
         yaml.safe_dump(options.model_dump(mode="json"), sort_keys=False)
     )
@@ -168,11 +174,18 @@ def _write(
             structure.to(str(folder / f"{name}-tuned.cif"), fmt="cif")
 
 
+def _table(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Spread records over the columns that any of them has."""
+    rows = [_flat(record) for record in records]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    return [{name: row.get(name) for name in columns} for row in rows]
+
+
 def _flat(record: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Spread a record over dotted columns; lists and mixtures as JSON."""
     flat: dict[str, Any] = {}
     for key, value in record.items():
-        if isinstance(value, dict) and key not in ("decomposition", "elements_replaced"):
+        if isinstance(value, dict) and key not in _MIXTURES:
             flat |= _flat(value, f"{prefix}{key}.")
         elif isinstance(value, list | dict):
             flat[f"{prefix}{key}"] = json.dumps(value)
@@ -185,13 +198,11 @@ def _print(records: list[dict[str, Any]], output_format: OutputFormat) -> None:
     if output_format is OutputFormat.JSON:
         print_records(records, [], output_format)
     elif output_format is OutputFormat.CSV:
-        flat = [_flat(record) for record in records]
-        print_records(flat, list(dict.fromkeys(k for row in flat for k in row)), output_format)
+        flat = _table(records)
+        print_records(flat, list(flat[0]), output_format)
     else:
-        best = sorted(
-            (r for r in records if r["status"] in ("screened", "selected")),
-            key=lambda record: record["rank"],
-        )
+        judged = [r for r in records if (r["selection"] or {}).get("value") is not None]
+        best = sorted(judged, key=lambda r: (r["selection"]["value"], r["index"]))
         print_records(best[:BEST], COLUMNS, output_format)
 
 

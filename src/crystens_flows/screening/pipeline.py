@@ -218,16 +218,19 @@ def nested_record(screened: ScreenedStructure, screens: Sequence[str]) -> dict[s
         "smact_valid": next((r.smact_valid for r in latest if r.smact_valid is not None), None),
         "known_as": next((r.known_as for r in latest if r.known_as is not None), None),
         "rank": screened.selection.rank if screened.selection else None,
-        **{name: _found(records.get(name)) for name in screens},
+        **{name: _found(name, records.get(name)) for name in screens},
         "selection": (
             screened.selection.model_dump(exclude={"candidate_id"}) if screened.selection else None
         ),
     }
 
 
-def _found(record: ScreenRecord | None) -> dict[str, Any]:
-    if record is None:
-        return {"formation_energy_per_atom": None}
-    named = record.model_dump(exclude={"candidate_id", "values"}, mode="json")
-    kept = {name: value for name, value in named.items() if value is not None}
-    return {**kept, "formation_energy_per_atom": record.formation_energy_per_atom, **record.values}
+def _found(name: str, record: ScreenRecord | None) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if name not in (ValidityScreen.name, NoveltyScreen.name):
+        found["formation_energy_per_atom"] = None
+    if record is not None:
+        named = record.model_dump(exclude={"candidate_id", "values"}, mode="json")
+        found |= {key: value for key, value in named.items() if value is not None}
+        found |= record.values
+    return found
