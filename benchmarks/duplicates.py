@@ -1,4 +1,4 @@
-"""Speed of finding duplicates beside pymatgen's group_structures, processor time; last line JSON."""
+"""Duplicates beside pymatgen's group_structures, in processor time; the last line is JSON."""
 
 import argparse
 import json

@@ -92,3 +92,28 @@ def test_thousands_of_different_crystals_take_seconds():
     found = find_duplicates(structures)
     assert time.perf_counter() - started < 30
     assert sum(j is None for j in found) > 1900
+
+
+def test_groups_are_those_of_group_structures():
+    # many structures of one formula: random ones, some of them again, displaced and strained
+    rng = np.random.default_rng(3)
+    species = ["Ca", "Ti", "O", "O", "O"]
+    structures = []
+    for _ in range(60):
+        lattice = Lattice.from_parameters(*rng.uniform(3.6, 4.4, 3), *rng.uniform(80, 100, 3))
+        structures.append(Structure(lattice, species, rng.random((5, 3))))
+    for structure in structures[:20]:
+        copy = structure.copy()
+        copy.perturb(0.25, min_distance=0)
+        structures.append(copy.apply_strain(rng.uniform(-0.05, 0.05, 3), inplace=False))
+    structures = [structures[i] for i in rng.permutation(len(structures))]
+    found = find_duplicates(structures)
+    groups = {}
+    for i, j in enumerate(found):
+        groups.setdefault(i if j is None else j, set()).add(i)
+    where = {id(structure): i for i, structure in enumerate(structures)}
+    expected = StructureMatcher(comparator=ElementComparator()).group_structures(structures)
+    assert {frozenset(group) for group in groups.values()} == {
+        frozenset(where[id(structure)] for structure in group) for group in expected
+    }
+    assert 5 < len(groups) < 75

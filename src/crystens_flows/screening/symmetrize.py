@@ -29,7 +29,7 @@ MAX_OPERATIONS = 1536
 ASYMMETRY = 0.25
 """How far from symmetric a structure is that has no symmetry: displacement by size of the cell."""
 
-MIN_NOISE = 0.005
+MIN_NOISE = 0.002
 """Displacements below this many angstrom mean nothing."""
 
 MAX_NOISE = 0.042
