@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pymatgen.core import Lattice, Structure
 
 ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -46,6 +47,15 @@ def test_flow_example(tmp_path):
     assert "relaxed" in printed
 
 
+def test_screening_examples(tmp_path):
+    text = (ROOT / "docs" / "screening.md").read_text()
+    alone, in_a_flow = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    printed = run(["-c", alone], folder=tmp_path)
+    assert [line.split()[0] for line in printed.splitlines()] == ["a", "b", "c", "d", "e"]
+    finish = "from jobflow import run_locally\nprint(run_locally(flow, ensure_success=True))"
+    assert "energy_above_hull=" in run(["-c", f"{in_a_flow}\n{finish}"], folder=tmp_path)
+
+
 @pytest.mark.parametrize(
     "script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem
 )
@@ -62,3 +72,15 @@ def test_workflow_scripts(script, tmp_path, request):
     printed = run([path], "-n", "2", "--seed", "9", "-o", "out", *store, folder=tmp_path)
     assert "relaxed" in printed
     assert (tmp_path / "out").is_dir()
+
+
+def test_screening_script(tmp_path):
+    salt = Structure.from_spacegroup(
+        225, Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0, 0]]
+    )
+    salt.to(str(tmp_path / "salt.cif"), fmt="cif")
+    (tmp_path / "nothing.cif").write_text("nothing")
+    path = str(ROOT / "workflows" / "screen_structures.py")
+    printed = run([path, "salt.cif", "nothing.cif", "-n", "1"], folder=tmp_path)
+    assert "left out: nothing.cif" in printed
+    assert re.search(r"NaCl\s+relaxed", printed)
