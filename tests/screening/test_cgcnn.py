@@ -274,3 +274,16 @@ def test_model_card():
     assert len(hashes) == 7
     assert {len(digest) for digest in hashes} == {64}
     assert list(cgcnn.model_card(["band_gap"])["properties"]) == ["band_gap"]
+
+
+def test_a_slanted_cell_is_the_same_crystal():
+    """In the cell as given, pymatgen would search thousands of millions of images."""
+    crystal = shipped().structure(5)
+    crystal.perturb(0.02)
+    slanted = crystal.copy()
+    slanted.make_supercell([[1, 0, 0], [500, 1, 0], [0, 700, 1]], to_unit_cell=False)
+    assert len(slanted) == len(crystal)
+    first, second = cgcnn.predict_properties([crystal, slanted], ["formation_energy_per_atom"])
+    assert first.formation_energy_per_atom == pytest.approx(
+        second.formation_energy_per_atom, abs=1e-5
+    )

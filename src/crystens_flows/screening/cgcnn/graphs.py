@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from pymatgen.core import Structure
 from pymatgen.optimization.neighbors import find_points_in_spheres
 
+from crystens_flows.distances import plane_spacings
+
 RADIUS = 8.0
 """Neighbours are looked for within this many Angstrom."""
 
@@ -18,6 +20,10 @@ N_NEIGHBORS = 12
 
 GAUSSIAN_STEP = 0.2
 """Spacing and width of the Gaussians a distance is expanded in, Angstrom."""
+
+MAX_CELLS = 10_000
+"""Where neighbours lie in more cells than this, the cell is slanted: in a reduced one there are few,
+while pymatgen would search for hours."""
 
 SAME_PLACE = 1e-8
 """A site is not its own neighbour at distances up to this, Angstrom."""
@@ -123,12 +129,15 @@ def _pairs(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Return site, neighbour and distance of all pairs within 8 A, site by site."""
     coords = np.ascontiguousarray(structure.cart_coords, dtype=float)
+    lattice = structure.lattice
+    if np.prod(2 * RADIUS / plane_spacings(lattice.matrix) + 1) > MAX_CELLS:
+        lattice = lattice.get_lll_reduced_lattice()
     centers, others, _, distances = find_points_in_spheres(
         coords,
         coords,
         r=RADIUS,
         pbc=np.array(structure.pbc, dtype=np.int64),
-        lattice=np.ascontiguousarray(structure.lattice.matrix, dtype=float),
+        lattice=np.ascontiguousarray(lattice.matrix, dtype=float),
         tol=SAME_PLACE,
     )
     return centers, others, distances
