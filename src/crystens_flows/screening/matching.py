@@ -29,6 +29,9 @@ ANGLE_TOLERANCE = 5.0
 MAX_PROOFS = 4
 """In so many ways is a cell laid on a crystal before the matcher is asked."""
 
+MAX_ROWS_AT_ONCE = 12_000
+"""Up to so many lattice vectors it is faster to try too many than to try crystal by crystal."""
+
 MAX_ROWS = 200_000
 """How many lattice vectors, or placements of one crystal on another, are tried at a time."""
 
@@ -166,6 +169,10 @@ class _Bucket:
         rows = np.flatnonzero((self._lengths[:used] <= limit).all(axis=1))
         reach = np.floor(limit[2] * self._reciprocal[rows]).astype(int)
         found = [_Placements(rows[:0], np.empty((0, 6)), self._frac_coords[:0], np.empty((0, 3)))]
+        if len(rows):
+            largest = reach.max(axis=0)
+            if len(rows) * np.prod(2 * largest + 1) <= MAX_ROWS_AT_ONCE:
+                reach[:] = largest  # all at once
         for box in sorted({tuple(r) for r in reach.tolist()}):
             same = rows[(reach == box).all(axis=1)]
             grid = _grid(box)

@@ -109,8 +109,10 @@ def reduce_cell(structure: Structure) -> ReducedCell | None:
         matrix = _niggli(structure.lattice)
         coords = structure.frac_coords @ (structure.lattice.matrix @ np.linalg.inv(matrix))
         if not _is_primitive(matrix, species, coords):
-            cell = structure.get_reduced_structure(reduction_algo="niggli")
-            cell = cell.get_primitive_structure()
+            # here the signs may matter, where translations hold but roughly
+            niggli = structure.lattice.get_niggli_reduced_lattice()
+            coords = niggli.get_fractional_coords(structure.cart_coords) % 1
+            cell = Structure(niggli, species, coords).get_primitive_structure()
             species, matrix, coords = _species(cell), cell.lattice.matrix, cell.frac_coords
     except (ValueError, ArithmeticError, RuntimeError):
         return None
@@ -168,7 +170,10 @@ def _element(kind: Any) -> str:
 
 
 def _species(structure: Structure) -> list[Any]:
-    return [site.specie if site.is_ordered else site.species for site in structure]
+    try:
+        return structure.species
+    except AttributeError:  # disordered
+        return [site.specie if site.is_ordered else site.species for site in structure]
 
 
 def _is_primitive(
