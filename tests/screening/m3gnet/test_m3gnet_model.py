@@ -9,7 +9,6 @@ from pymatgen.core import Lattice, Structure
 from crystens_flows.datasets import shipped
 from crystens_flows.errors import CheckpointError
 from crystens_flows.screening.m3gnet import model as model_module
-from crystens_flows.screening.m3gnet.folder import SHIPPED_WEIGHTS
 from crystens_flows.screening.m3gnet.model import load_m3gnet
 
 TOLERANCE = 1e-4  # eV/atom
@@ -297,7 +296,6 @@ def test_another_model_in_the_same_folder_is_seen(trained_folder, tmp_path):
     assert energies(after, [crystal]) - energies(before, [crystal]) == pytest.approx(0.5, abs=1e-4)
 
 
-@pytest.mark.skipif(not SHIPPED_WEIGHTS.is_dir(), reason="no weights are shipped yet")
 def test_the_shipped_model_is_accurate():
     from crystens_flows.screening.cgcnn import predict_formation_energies
 
