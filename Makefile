@@ -7,7 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_FOLDER := crystens-out
-BENCHMARKS := startup representation screening generator memory demo
+BENCHMARKS := startup representation screening m3gnet potentials hull energy_above_hull \
+	duplicates tuning generator memory demo
 
 .PHONY: setup demo test lint bench clean help
 

@@ -55,7 +55,7 @@ def test_a_candidate_that_fails_leaves_no_job_waiting(store, mongo_uri, tmp_path
     maker = DiscoveryFlowMaker(relax_maker=relax_maker, chunk_size=2)
     flow = maker.make_from_structures([fcc("Al", 3.9), fcc("Na", 4.5), fcc("Cu", 3.5)])
     states = run(flow, store, mongo_uri, tmp_path)
-    assert {state for _, state in states} == {"COMPLETED", "FIZZLED"}
+    assert {state for _, state in states} == {"COMPLETED", "FIZZLED"}, states
     fizzled = {name: count for (name, state), count in states.items() if state == "FIZZLED"}
     assert fizzled == {f"crystens relax {k}": 1 for k in (1, 2, 3, 4)}  # EMT has no sodium
     document = flow.output.resolve(store)
@@ -68,7 +68,7 @@ def test_a_chunk_that_fails_leaves_no_job_waiting(store, mongo_uri, tmp_path):
     flow = DiscoveryFlowMaker(select_maker=select_maker, chunk_size=2).make(4)
     flow.jobs[0].maker.generator = str(tmp_path / "no-checkpoint")
     states = run(flow, store, mongo_uri, tmp_path)
-    assert {state for _, state in states} == {"COMPLETED", "FIZZLED"}
+    assert {state for _, state in states} == {"COMPLETED", "FIZZLED"}, states
     (selection,) = store.query({"output.stage": "select"})
     assert selection["output"]["missing_chunks"] == [0]
     assert flow.output.resolve(store).n_selected == 0

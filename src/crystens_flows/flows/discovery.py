@@ -171,7 +171,7 @@ def _run_without_parent(job: Job | Flow) -> None:
     job.update_config({"on_missing_references": OnMissing.NONE})
 
 
-@job(name="crystens relax selected")
+@job(name="crystens relax selected", config=JobConfig(on_missing_references=OnMissing.NONE))
 def relax_selected(
     relax_maker: Maker, selected: list[SelectedCandidate], campaign: str = "default"
 ) -> Response:
@@ -191,7 +191,14 @@ def relax_selected(
     -------
     Response
         Replaces this job by the relaxations and the job that collects them.
+
+    Raises
+    ------
+    InputError
+        If the job that selects or tunes the candidates failed.
     """
+    if selected is None:
+        raise InputError("nothing to relax: the job that selects or tunes candidates failed")
     flows = [
         relax_maker.make(candidate.structure, candidate_id=candidate.candidate_id)
         for candidate in selected

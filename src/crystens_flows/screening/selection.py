@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -65,6 +65,16 @@ class SelectionRules(BaseModel):
             n_pool=n_pool,
             n_select=n_select,
         )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the rules as monty writes objects, for flows that are stored."""
+        kind = type(self)
+        return {"@module": kind.__module__, "@class": kind.__name__, **self.model_dump()}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Self:
+        """Take the rules as :meth:`as_dict` gives them."""
+        return cls.model_validate({k: v for k, v in content.items() if not k.startswith("@")})
 
     @model_validator(mode="after")
     def _check(self) -> Self:

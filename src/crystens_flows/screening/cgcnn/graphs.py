@@ -22,8 +22,8 @@ GAUSSIAN_STEP = 0.2
 """Spacing and width of the Gaussians a distance is expanded in, Angstrom."""
 
 MAX_CELLS = 10_000
-"""Where neighbours lie in more cells than this, the cell is slanted: in a reduced one there are few,
-while pymatgen would search for hours."""
+"""Where neighbours lie in more cells than this, the cell is slanted: pymatgen would search for hours,
+and in a reduced cell not long."""
 
 SAME_PLACE = 1e-8
 """A site is not its own neighbour at distances up to this, Angstrom."""
