@@ -22,8 +22,8 @@ GAUSSIAN_STEP = 0.2
 """Spacing and width of the Gaussians a distance is expanded in, Angstrom."""
 
 MAX_CELLS = 10_000
-"""Where neighbours lie in more cells than this, the cell is slanted: pymatgen would search for hours,
-and in a reduced cell not long."""
+"""Where neighbours lie in more cells than this, the cell is slanted and pymatgen would search for
+hours; in a reduced cell it does not."""
 
 SAME_PLACE = 1e-8
 """A site is not its own neighbour at distances up to this, Angstrom."""
