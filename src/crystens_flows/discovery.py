@@ -128,7 +128,7 @@ def flow_maker(options: DiscoveryOptions) -> DiscoveryFlowMaker:
         sample_maker=SampleMaker(generator=options.generator),
         screen_makers=prefilter_makers(screening),
         select_maker=SelectMaker(rules=screening.selection, hull=screening.hull),
-        tune_maker=TuneMaker() if options.tune else None,
+        tune_maker=TuneMaker(hull=screening.hull) if options.tune else None,
         chunk_size=options.chunk_size,
     )
 
@@ -238,11 +238,12 @@ def summarise(
             stage[(document["reason"] or "unknown").split(":")[0]] += 1
     fields = [
         *("formula", "n_sites", "formation_energy_per_atom", "energy_above_hull"),
-        *("energy_per_atom", "selection.rank", "relaxation"),
+        *("energy_per_atom", "selection.rank", "tuning.values.formula", "relaxation"),
     ]
     best = [
         {
             **{key: document[key] for key in ("candidate_id", *fields[:5])},
+            "formula": _formula(document),
             "rank": document["selection"]["rank"],
             "engine": document["relaxation"]["engine"],
             "energies": document["relaxation"]["energies"],
@@ -266,6 +267,13 @@ def summarise(
         folder=folder,
         store=store,
     )
+
+
+def _formula(document: dict[str, Any]) -> str:
+    """Name the composition, and that it was tuned to where an element was replaced."""
+    tuned = ((document.get("tuning") or {}).get("values") or {}).get("formula")
+    before = str(document["formula"])
+    return before if tuned in (None, before) else f"{before} as {tuned}"
 
 
 def of_run(options: DiscoveryOptions) -> dict[str, Any]:

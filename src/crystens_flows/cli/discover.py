@@ -115,7 +115,7 @@ def discover(
         for best in summary.best:
             above = best["energy_above_hull"]
             say(
-                f"  {best['candidate_id']}  {best['formula']:<16}"
+                f"  {best['candidate_id']}  {best['formula']:<20}"
                 f" above hull {'   -  ' if above is None else f'{above:6.3f}'} eV/atom"
                 f"  E0 {best['energies'][0]:10.4f}  E4 {best['energies'][-1]:10.4f} eV"
                 f"  P4 {best['pressures'][-1]:8.2f} kbar"

@@ -23,10 +23,14 @@ class TuneMaker(Maker):
         Name of the job.
     potential
         The energy model, see :func:`crystens_flows.screening.potentials.predict`.
+    hull
+        Reference of the hull that the energies before and after are held against, as
+        :class:`crystens_flows.jobs.HullPrefilterMaker` takes it.
     """
 
     name: str = "crystens tune"
     potential: str = "chgnet"
+    hull: str = "shipped"
 
     @job(output_schema=TuneDocument, config=JobConfig(on_missing_references=OnMissing.NONE))
     def make(self, selected: list[SelectedCandidate]) -> TuneDocument:
@@ -48,6 +52,7 @@ class TuneMaker(Maker):
         InputError
             If the job that selects failed.
         """
+        from crystens_flows.screening.hull import load_hull
         from crystens_flows.screening.potentials import card, predict
         from crystens_flows.screening.tuning import tune
 
@@ -59,6 +64,14 @@ class TuneMaker(Maker):
                 each.formation_energy_per_atom for each in predict(structures, self.potential)
             ],
         )
+        hull = load_hull(self.hull)
+        above = [
+            hull.evaluate(
+                [candidate.structure.composition, result.structure.composition],
+                [result.energy_before, result.energy_after],
+            )
+            for candidate, result in zip(selected, results, strict=True)
+        ]
         return TuneDocument(
             model=card(self.potential),
             records=[
@@ -67,9 +80,16 @@ class TuneMaker(Maker):
                     structure=result.structure,
                     changed=result.changed,
                     reason=result.summary,
-                    values=result.to_dict(),
+                    values={
+                        **result.to_dict(),
+                        "formula": result.structure.composition.reduced_formula,
+                        "energy_above_hull_before": before.energy_above_hull,
+                        "energy_above_hull_after": after.energy_above_hull,
+                    },
                 )
-                for candidate, result in zip(selected, results, strict=True)
+                for candidate, result, ((before, _), (after, _)) in zip(
+                    selected, results, above, strict=True
+                )
             ],
             selected=[
                 candidate.model_copy(update={"structure": result.structure})
