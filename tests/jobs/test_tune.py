@@ -51,3 +51,10 @@ def test_candidates_go_on_as_they_were_tuned():
 def test_a_lost_selection_fails_with_what_is_missing():
     with pytest.raises(InputError, match="the job that selects them failed"):
         TuneMaker.make.original(TuneMaker(), None)
+
+
+def test_the_volume_can_be_set_by_a_quick_relaxation():
+    swollen = SelectedCandidate(candidate_id="c0", structure=halite("Na", 6.4))
+    (record,) = TuneMaker.make.original(TuneMaker(relax_steps=60), [swollen]).records
+    assert record.changed
+    assert record.structure.volume / len(record.structure) == pytest.approx(22.5, rel=0.05)

@@ -33,6 +33,7 @@ from crystens_flows.errors import InputError
 if TYPE_CHECKING:
     from crystens_flows.datasets.rows import StructureRow
     from crystens_flows.screening.pipeline import ScreenedStructure, ScreeningOptions
+    from crystens_flows.screening.tuning import TuningResult
 
 _MIXTURES = ("decomposition", "oxidation_states", "elements_replaced")
 """By element or formula: one column of JSON, not a column for each element."""
@@ -71,7 +72,10 @@ def screen(
     relax_steps: Annotated[
         int,
         typer.Option(
-            "--relax-steps", min=0, help="Relax with a potential so many steps at most, first."
+            "--relax-steps",
+            min=0,
+            help="Relax with a potential so many steps at most, before its energy is taken and "
+            "after tuning.",
         ),
     ] = 0,
     tune: Annotated[
@@ -121,7 +125,7 @@ def screen(
                 progress,
                 unreadable=[row.reason for row in rows],
             )
-        tuned = _tune(screened) if tune else {}
+        tuned = _tune(screened, relax_steps) if tune else {}
         names = [each.name for each in options.screens()]
         records = []
         for row, each in zip(rows, screened, strict=True):
@@ -136,23 +140,23 @@ def screen(
     _summary(records, screened, output)
 
 
-def _tune(screened: list[ScreenedStructure]) -> dict[str, Any]:
-    from crystens_flows.screening.potentials import predict
-    from crystens_flows.screening.tuning import tune
+def _tune(screened: list[ScreenedStructure], relax_steps: int) -> dict[str, TuningResult]:
+    from crystens_flows.screening.tuning import tune_with
 
-    chosen = [each for each in screened if each.status == "selected" and each.structure is not None]
-    results = tune(
-        [each.structure for each in chosen if each.structure is not None],
-        lambda structures: [each.formation_energy_per_atom for each in predict(structures)],
-    )
-    return {each.candidate_id: result for each, result in zip(chosen, results, strict=True)}
+    chosen = {
+        each.candidate_id: each.structure
+        for each in screened
+        if each.status == "selected" and each.structure is not None
+    }
+    results = tune_with(list(chosen.values()), relax_steps=relax_steps)
+    return dict(zip(chosen, results, strict=True))
 
 
 def _write(
     writer: FolderWriter,
     records: list[dict[str, Any]],
     screened: list[ScreenedStructure],
-    tuned: dict[str, Any],
+    tuned: dict[str, TuningResult],
     options: ScreeningOptions,
 ) -> None:
     import yaml

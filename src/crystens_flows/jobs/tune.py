@@ -26,11 +26,14 @@ class TuneMaker(Maker):
     hull
         Reference of the hull that the energies before and after are held against, as
         :class:`crystens_flows.jobs.HullPrefilterMaker` takes it.
+    relax_steps
+        So many steps of relaxation at most, volume included, at the end; 0 for none.
     """
 
     name: str = "crystens tune"
     potential: str = "chgnet"
     hull: str = "shipped"
+    relax_steps: int = 0
 
     @job(output_schema=TuneDocument, config=JobConfig(on_missing_references=OnMissing.NONE))
     def make(self, selected: list[SelectedCandidate]) -> TuneDocument:
@@ -53,16 +56,13 @@ class TuneMaker(Maker):
             If the job that selects failed.
         """
         from crystens_flows.screening.hull import load_hull
-        from crystens_flows.screening.potentials import card, predict
-        from crystens_flows.screening.tuning import tune
+        from crystens_flows.screening.potentials import card
+        from crystens_flows.screening.tuning import tune_with
 
         if selected is None:
             raise InputError("no candidates to tune: the job that selects them failed")
-        results = tune(
-            [candidate.structure for candidate in selected],
-            lambda structures: [
-                each.formation_energy_per_atom for each in predict(structures, self.potential)
-            ],
+        results = tune_with(
+            [candidate.structure for candidate in selected], self.potential, self.relax_steps
         )
         hull = load_hull(self.hull)
         above = [

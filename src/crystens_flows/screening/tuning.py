@@ -151,6 +151,37 @@ def tune(
     return results
 
 
+def tune_with(
+    structures: Sequence[Structure], potential: str = "chgnet", relax_steps: int = 0
+) -> list[TuningResult]:
+    """
+    Tune candidates with a potential as the energy model.
+
+    Parameters
+    ----------
+    structures
+        The structures; they are not changed.
+    potential
+        See :func:`crystens_flows.screening.potentials.predict`.
+    relax_steps
+        So many steps of relaxation at most, volume included, at the end; 0 for none.
+
+    Returns
+    -------
+    list of TuningResult
+        One for each structure.
+    """
+    from crystens_flows.screening.potentials import predict, relax
+
+    def energies(proposals: list[Structure]) -> list[float | None]:
+        return [each.formation_energy_per_atom for each in predict(proposals, potential)]
+
+    def relaxed(structure: Structure) -> Structure | None:
+        return relax([structure], potential, steps=relax_steps)[0].structure
+
+    return tune(structures, energies, TuningOptions(relax=relaxed if relax_steps else None))
+
+
 def _start(structure: Structure) -> TuningResult:
     if reason := structural_validity(structure):
         return TuningResult(structure, False, None, None, reason=reason)
