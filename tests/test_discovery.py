@@ -285,7 +285,7 @@ def test_a_damaged_options_file_is_named(tmp_path):
 def test_the_report_escapes_what_it_shows():
     hostile = "<script>alert(1)</script>"
     page = render_report(
-        {"campaign": hostile},
+        {"campaign": hostile, "screening": {"models": [hostile, "m3gnet"]}},
         {
             "campaign": hostile,
             "n_samples": 1,
@@ -309,4 +309,5 @@ def test_the_report_escapes_what_it_shows():
         },
     )
     assert "<script>" not in page
-    assert page.count("&lt;script&gt;") >= 7
+    assert page.count("&lt;script&gt;") >= 8
+    assert "<td>screening.models</td>" in page

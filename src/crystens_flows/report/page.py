@@ -48,7 +48,7 @@ def render_report(options: Mapping[str, Any], summary: Mapping[str, Any]) -> str
     ]
     if summary["failed_jobs"]:
         parts += ["<h2>Failed jobs</h2>", _table(("job", "error"), summary["failed_jobs"].items())]
-    parts += ["<h2>To repeat this run</h2>", _table(("option", "value"), options.items())]
+    parts += ["<h2>To repeat this run</h2>", _table(("option", "value"), _spread(options))]
     parts.append(f"<p>Store: <code>{escape(str(summary['store']))}</code></p>")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -56,6 +56,16 @@ def render_report(options: Mapping[str, Any], summary: Mapping[str, Any]) -> str
         f"<title>crystens: {escape(str(summary['campaign']))}</title><style>{STYLE}</style></head>"
         f"<body><main>{''.join(parts)}</main></body></html>\n"
     )
+
+
+def _spread(options: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Give options within options a row each, under dotted names."""
+    for name, value in options.items():
+        if isinstance(value, Mapping) and value:
+            yield from _spread(value, f"{prefix}{name}.")
+        else:
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+            yield f"{prefix}{name}", str(shown)
 
 
 def _funnel(summary: Mapping[str, Any]) -> str:
