@@ -164,12 +164,16 @@ def run_discovery(
         If there is no such generator.
     StoreError
         If the store cannot be opened.
+    DatasetError
+        If the entries of the hull cannot be read.
     """
     from crystens_flows.builders import CandidateBuilder
     from crystens_flows.generators import load_generator, resolve_generator
     from crystens_flows.local import run
+    from crystens_flows.screening.hull import load_hull
     from crystens_flows.stores import open_stores
 
+    load_hull(options.screening.hull)  # what it lacks is said before anything is sampled
     generator = resolve_generator(options.generator)
     sha256 = load_generator(generator).sha256
     options = options.model_copy(update={"generator": generator, "checkpoint_sha256": sha256})

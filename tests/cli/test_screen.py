@@ -2,10 +2,16 @@ from __future__ import annotations
 
 import csv
 import json
+from typing import get_args
 
 import pytest
 import yaml
 from pymatgen.core import Lattice, Structure
+
+from crystens_flows.cli.screening_options import MODELS as MODELS_OF_THE_CLI
+from crystens_flows.cli.screening_options import RankedQuantity
+from crystens_flows.screening.pipeline import ModelName
+from crystens_flows.screening.selection import QUANTITIES
 
 MODELS = ("--models", "cgcnn,chgnet")
 KEYS = {"status", "reason", "energy_above_hull", "cgcnn", "chgnet", "validity", "hull", "tuning"}
@@ -63,6 +69,9 @@ def test_a_folder_of_cifs(crystens, cifs, tmp_path):
     assert float(rows[0]["chgnet.formation_energy_per_atom"]) == pytest.approx(
         records[0]["chgnet"]["formation_energy_per_atom"]
     )
+    models = json.loads((folder / "models.json").read_text())
+    assert models["chgnet"]["name"].startswith("CHGNet")
+    assert models["hull"]["n_entries"] > 33_758
     options = yaml.safe_load((folder / "options.yaml").read_text())
     assert options["models"] == ["cgcnn", "chgnet"]
     files = sorted(path.name for path in (folder / "selected").iterdir())
@@ -70,6 +79,11 @@ def test_a_folder_of_cifs(crystens, cifs, tmp_path):
     tuned = Structure.from_file(folder / "selected" / files[0])
     assert tuned.composition.reduced_formula == chosen["formula"]
     assert tuned.get_space_group_info()[1] == 225
+
+
+def test_the_models_that_can_be_named_are_those_that_there_are():
+    assert get_args(ModelName) == MODELS_OF_THE_CLI
+    assert {each.value for each in RankedQuantity} < {"weighted", *QUANTITIES}
 
 
 def test_records_on_standard_output_and_options_from_a_file(crystens, cifs, tmp_path):

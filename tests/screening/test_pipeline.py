@@ -9,6 +9,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from crystens_flows.datasets import shipped
+from crystens_flows.errors import DatasetError
 from crystens_flows.screening.hull import load_hull
 from crystens_flows.screening.pipeline import (
     ScreeningOptions,
@@ -16,6 +17,7 @@ from crystens_flows.screening.pipeline import (
     nested_record,
     screen_structures,
 )
+from crystens_flows.screening.screens import Candidate, CHGNetScreen, NoveltyScreen
 from crystens_flows.screening.selection import SelectionRules
 
 OPTIONS = ScreeningOptions(
@@ -86,8 +88,8 @@ def test_known_crystals_are_marked_and_copies_fall(screened):
             == dataset.reduced_formulas[row]
         )
     first, copy = found[0], found[-1]
-    if first.rejected_by is None:
-        assert copy.selection.duplicate_of == first.candidate_id
+    assert first.rejected_by is None
+    assert copy.selection.duplicate_of == first.candidate_id
     assert copy.records["chgnet"] == first.records["chgnet"].model_copy(
         update={"candidate_id": copy.candidate_id}
     )
@@ -138,6 +140,37 @@ def test_the_best_are_selected(screened):
     assert all(value <= 0.1 for value in values)
     assert [each.status for each in order[:1]] == ["selected"]
     assert sum(each.status == "selected" for each in found) == min(2, len(passed))
+
+
+def test_what_is_missing_is_said_before_any_model_works(monkeypatch):
+    monkeypatch.delenv("MP_API_KEY", raising=False)
+    monkeypatch.setattr("pymatgen.core.SETTINGS", {})
+    monkeypatch.setattr(CHGNetScreen, "screen", lambda *_: pytest.fail("a model was asked"))
+    structures = [shipped().structure(0)]
+    with pytest.raises(DatasetError, match="set MP_API_KEY"):
+        screen_structures(["a"], structures, OPTIONS.model_copy(update={"hull": "mp"}))
+    with pytest.raises(DatasetError, match=r"nowhere\.csv"):
+        screen_structures(["a"], structures, OPTIONS.model_copy(update={"known": "nowhere.csv"}))
+
+
+def test_known_crystals_of_equal_names_are_all_known(tmp_path):
+    """Rows without an id in two files have the same."""
+    salt, sylvite = (
+        Structure.from_spacegroup(225, Lattice.cubic(a), [m, "Cl"], [[0] * 3, [0.5, 0, 0]])
+        for m, a in (("Na", 5.64), ("K", 6.29))
+    )
+    for folder, structure in (("one", salt), ("two", sylvite)):
+        (tmp_path / folder).mkdir()
+        structure.to(str(tmp_path / folder / "crystal.cif"), fmt="cif")
+    rows = "\n".join(
+        ["material_id,structure"]
+        + [f'same,"{s.to_json().replace(chr(34), chr(34) * 2)}"' for s in (salt, sylvite)]
+    )
+    (tmp_path / "known.csv").write_text(rows)
+    screen = NoveltyScreen(str(tmp_path / "known.csv"), reject=True)
+    assert screen.model()["n_crystals"] == 2
+    records = screen.screen([Candidate("a", salt), Candidate("b", sylvite)])
+    assert [record.reason for record in records] == ["known crystal: same"] * 2
 
 
 def test_nothing_to_screen():

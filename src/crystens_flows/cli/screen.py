@@ -88,7 +88,7 @@ def screen(
     Screen structures from anywhere: every model on every structure, hull, selection.
 
     The folder gets records.json (one record for each structure, in order), records.csv, the
-    selected structures as CIF and the options.
+    selected structures as CIF, the options, and the models with their versions.
     """
     from crystens_flows.datasets.rows import count_rows, read_rows
     from crystens_flows.screening.pipeline import nested_record, screen_structures
@@ -166,6 +166,8 @@ def _write(
     writer.path("options.yaml").write_text(
         yaml.safe_dump(options.model_dump(mode="json"), sort_keys=False)
     )
+    models = {each.name: each.model() for each in options.screens()}
+    writer.path("models.json").write_text(json.dumps(models, indent=1) + "\n")
     folder = writer.path("selected")
     for record, each in zip(records, screened, strict=True):
         if each.status != "selected" or each.structure is None:

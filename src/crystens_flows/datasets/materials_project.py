@@ -68,7 +68,7 @@ class MaterialsProject:
             If mp-api is not installed.
         """
         client = import_extra("mp_api.client", "mp", "reading the Materials Project")
-        key = self._key()
+        key = find_api_key(self.api_key, _OFFLINE)
         criteria: dict[str, Any] = {"num_sites": (1, MAX_SITES)}
         for name in ("chemsys", "elements", "material_ids"):
             if (values := getattr(self, name)) is not None:
@@ -105,16 +105,38 @@ class MaterialsProject:
 
         return entries(), len(ids)
 
-    def _key(self) -> str:
-        from pymatgen.core import SETTINGS
 
-        key = self.api_key or os.environ.get("MP_API_KEY") or SETTINGS.get("PMG_MAPI_KEY")
-        if not key:
-            raise DatasetError(
-                "the Materials Project asks for an API key: give api_key or set MP_API_KEY to "
-                f"the one from https://materialsproject.org/api; {_OFFLINE}"
-            )
-        return str(key)
+def find_api_key(api_key: str | None, otherwise: str) -> str:
+    """
+    Find the key of the Materials Project.
+
+    Parameters
+    ----------
+    api_key
+        The key, if one was given; else the environment variable ``MP_API_KEY`` counts, else
+        ``PMG_MAPI_KEY`` in pymatgen's settings.
+    otherwise
+        What to do without one, for the error.
+
+    Returns
+    -------
+    str
+        The key.
+
+    Raises
+    ------
+    DatasetError
+        If there is none.
+    """
+    from pymatgen.core import SETTINGS
+
+    key = api_key or os.environ.get("MP_API_KEY") or SETTINGS.get("PMG_MAPI_KEY")
+    if not key:
+        raise DatasetError(
+            "the Materials Project asks for an API key: give api_key or set MP_API_KEY to "
+            f"the one from https://materialsproject.org/api; {otherwise}"
+        )
+    return str(key)
 
 
 def entry_from_summary(doc: SummaryDoc) -> Entry:

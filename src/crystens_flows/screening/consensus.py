@@ -8,8 +8,7 @@ from dataclasses import dataclass
 WEIGHTS = {"sevennet": 2 / 3, "chgnet": 1 / 3}
 """Potentials have seen strained and unstable structures too; their weighted mean is taken. On
 crystals that neither has seen, SevenNet-l3i5 errs by 0.044 and CHGNet by 0.063 eV/atom (Matbench
-Discovery, unique prototypes): these are the inverse squares. The errors are of different kinds: on
-unstable perovskites (Perov-5) the mean ranks better than either."""
+Discovery, unique prototypes): these are the inverse squares."""
 
 OTHERS = ("m3gnet", "cgcnn")
 """Models of crystals near their minimum; the first is asked where no potential has an energy."""

@@ -139,6 +139,15 @@ def screen_structures(
     -------
     list of ScreenedStructure
         One for each, in the same order.
+
+    Raises
+    ------
+    MissingExtraError
+        If the package of a model is not installed.
+    CheckpointError
+        If the weights of a model cannot be read.
+    DatasetError
+        If the known crystals or the entries of the hull cannot be read.
     """
     why = unreadable or [None] * len(structures)
     screened = [
@@ -152,7 +161,10 @@ def screen_structures(
         for name, structure, reason in zip(candidate_ids, structures, why, strict=True)
     ]
     readable = [each for each in screened if each.structure is not None]
-    for screen in options.screens():
+    screens = options.screens()
+    for screen in screens:
+        screen.model()  # what a screen lacks is said before any has worked
+    for screen in screens:
         for start in range(0, len(readable), CHUNK):
             chunk = readable[start : start + CHUNK]
             for each, record in zip(chunk, screen.screen(_candidates(chunk)), strict=True):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pymatgen.core import Structure
 
+from crystens_flows.errors import DatasetError
 from crystens_flows.schemas import ScreenRecord
 from crystens_flows.screening.consensus import Consensus, combine
 
@@ -125,7 +126,7 @@ class NoveltyScreen:
 
     def model(self) -> dict[str, Any]:
         """Say with what the candidates are compared."""
-        return {"name": "known crystals", "source": self.known}
+        return {"source": self.known, "n_crystals": len(_known_crystals(self.known))}
 
     def screen(self, candidates: Sequence[Candidate]) -> list[ScreenRecord]:
         """Compare each candidate with the known crystals."""
@@ -148,8 +149,10 @@ def _known_crystals(source: str) -> KnownCrystals:
 
     if source == "shipped":
         return KnownCrystals.from_dataset()
-    read = {row.material_id: row.structure for row in read_rows([source]) if row.structure}
-    return KnownCrystals.from_structures(list(read), list(read.values()))
+    read = [(row.material_id, row.structure) for row in read_rows([source]) if row.structure]
+    if not read:
+        raise DatasetError(f"{source} holds no crystal that can be read: give known crystals")
+    return KnownCrystals.from_structures(*(list(each) for each in zip(*read, strict=True)))
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from itertools import combinations
 from typing import Any
 
 from pymatgen.core import Element
 
+from crystens_flows.datasets.materials_project import find_api_key
 from crystens_flows.errors import DatasetError, InputError, import_extra
 from crystens_flows.screening.hull.compositions import chemical_system
 from crystens_flows.screening.hull.reference import HullReference
@@ -16,10 +16,12 @@ from crystens_flows.screening.hull.reference import HullReference
 THERMO_TYPE = "GGA_GGA+U"
 """Energies of GGA and GGA+U with the Materials Project's corrections, without r2SCAN."""
 
-_MAX_ELEMENTS = 10
+MAX_ELEMENTS = 10
+"""A chemical system of more is not asked for: all its subsystems would be downloaded too."""
+
 _SYSTEMS_PER_QUERY = 200
 _FIELDS = ["material_id", "formula_pretty", "formation_energy_per_atom"]
-_OFFLINE = (
+OFFLINE = (
     "without a network, use the reference that ships with the package (in Python: "
     "HullReference.shipped())"
 )
@@ -34,8 +36,8 @@ def from_materials_project(
     asked = tuple(dict.fromkeys(_read_system(system) for system in chemical_systems))
     if not asked:
         raise InputError("no chemical systems: give some, e.g. ['Li-Fe-O']")
+    key = find_api_key(api_key, OFFLINE)
     client = import_extra("mp_api.client", "mp", "reading the Materials Project")
-    key = _key(api_key)
     subsystems = sorted(
         {
             chemical_system(part)
@@ -60,7 +62,7 @@ def from_materials_project(
         reason = " ".join(str(exc).split())[:200]
         raise DatasetError(
             f"the Materials Project gave no answer ({reason}): check the API key and the "
-            f"network; {_OFFLINE}"
+            f"network; {OFFLINE}"
         ) from exc
     if not docs:
         raise DatasetError(f"the Materials Project has no entries in {', '.join(subsystems)}")
@@ -89,21 +91,9 @@ def _read_system(text: str) -> frozenset[int]:
                 f"no chemical system: {text!r} holds {symbol!r}, which is no element; give the "
                 "symbols joined by hyphens, e.g. 'Li-Fe-O'"
             )
-    if len(symbols) > _MAX_ELEMENTS:
+    if len(symbols) > MAX_ELEMENTS:
         raise InputError(
-            f"chemical system of too many elements: {text!r}, at most {_MAX_ELEMENTS}, since all "
+            f"chemical system of too many elements: {text!r}, at most {MAX_ELEMENTS}, since all "
             "its subsystems are downloaded too"
         )
     return frozenset(Element(symbol).Z for symbol in symbols)
-
-
-def _key(api_key: str | None) -> str:
-    from pymatgen.core import SETTINGS
-
-    key = api_key or os.environ.get("MP_API_KEY") or SETTINGS.get("PMG_MAPI_KEY")
-    if not key:
-        raise DatasetError(
-            "the Materials Project asks for an API key: give api_key or set MP_API_KEY to the one "
-            f"from https://materialsproject.org/api; {_OFFLINE}"
-        )
-    return str(key)

@@ -279,6 +279,36 @@ class HullReference:
             systems,
         )
 
+    def joined(self, other: HullReference) -> HullReference:
+        """
+        Put the entries of another reference with these.
+
+        Parameters
+        ----------
+        other
+            Of the same data base; entries with an id that is here already are left out.
+
+        Returns
+        -------
+        HullReference
+            With this one's name, for the systems of both.
+        """
+        known = set(self.ids) - {None}
+        parts: list[tuple[HullReference, Iterable[int]]] = [(self, range(len(self)))]
+        parts.append((other, [i for i, name in enumerate(other.ids) if name not in known]))
+        systems = None
+        if self.systems is not None and other.systems is not None:
+            systems = (*self.systems, *other.systems)
+        return HullReference.from_rows(
+            self.name,
+            (
+                (f"{part.name} entry {i}", part.ids[i], part.formulas[i], part.energies[i])
+                for part, rows in parts
+                for i in rows
+            ),
+            systems,
+        )
+
     def __len__(self) -> int:
         return len(self.ids)
 

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from pymatgen.core import Composition
+from pymatgen.core import Composition, Element
 
+from crystens_flows.datasets.materials_project import find_api_key
+from crystens_flows.screening.hull.compositions import chemical_system, read_composition
 from crystens_flows.screening.hull.evaluation import HullResult
+from crystens_flows.screening.hull.materials_project import MAX_ELEMENTS, OFFLINE
 from crystens_flows.screening.hull.ranking import HullRank
 from crystens_flows.screening.hull.reference import HullReference
 from crystens_flows.screening.hull.shift import HullShift, ShiftedEnergy
-from crystens_flows.screening.hull.sources import INCOMPLETE
+from crystens_flows.screening.hull.sources import INCOMPLETE, MAX_ELEMENT
 
 SHIPPED, MATERIALS_PROJECT = "shipped", "mp"
 
@@ -43,24 +46,47 @@ class HullService:
     """
 
     def __init__(self, spec: str) -> None:
-        self.spec = spec
         self.shift = HullShift.shipped() if spec in (SHIPPED, MATERIALS_PROJECT) else None
         self.incomplete = INCOMPLETE if spec == SHIPPED else frozenset()
-        self._reference = None if spec == MATERIALS_PROJECT else _read(spec)
+        self._online = spec == MATERIALS_PROJECT
+        if self._online:
+            find_api_key(None, OFFLINE)  # not after the models have worked for an hour
+            self._reference = _elements_alone()
+        else:
+            self._reference = _read(spec)
 
     def reference(self, compositions: Sequence[Composition]) -> HullReference:
-        """Return the reference, downloaded for the systems of some compositions if it must be."""
-        if self._reference is not None:
-            return self._reference
-        systems = {composition.element_composition.chemical_system for composition in compositions}
-        return HullReference.from_materials_project(sorted(systems))
+        """
+        Return the reference, with all that is known in the systems of some compositions.
+
+        Parameters
+        ----------
+        compositions
+            The compositions. What the Materials Project cannot be asked about is passed over.
+
+        Returns
+        -------
+        HullReference
+            Each system is downloaded once, where it must be.
+        """
+        if self._online:
+            asked = self._reference.systems or ()
+            new = {
+                system
+                for system in map(_askable, compositions)
+                if system is not None and not any(system <= known for known in asked)
+            }
+            if new:
+                names = sorted(chemical_system(tuple(system)) for system in new)
+                fetched = HullReference.from_materials_project(names)
+                self._reference = self._reference.joined(fetched)
+        return self._reference
 
     def card(self) -> dict[str, Any]:
         """Say which entries the hull is of, and what shift is applied."""
-        name = "Materials Project, through its API"
         return {
-            "name": self._reference.name if self._reference is not None else name,
-            "n_entries": len(self._reference) if self._reference is not None else None,
+            "name": self._reference.name,
+            "n_entries": len(self._reference),
             "shift": None if self.shift is None else self.shift.verdict,
         }
 
@@ -133,6 +159,21 @@ def load_hull(spec: str = SHIPPED) -> HullService:
         The same object each time.
     """
     return HullService(spec)
+
+
+def _elements_alone() -> HullReference:
+    symbols = [Element.from_Z(z).symbol for z in range(1, MAX_ELEMENT + 1)]
+    return HullReference.from_rows(
+        "Materials Project, through its API",
+        [(f"element {symbol}", None, symbol, 0.0) for symbol in symbols],
+        systems=(),
+    )
+
+
+def _askable(composition: Composition) -> frozenset[int] | None:
+    """Return the elements of a composition, if its system can be asked for."""
+    numbers, _, reason = read_composition(composition)
+    return None if reason or len(numbers) > MAX_ELEMENTS else frozenset(numbers)
 
 
 def _read(spec: str) -> HullReference:
