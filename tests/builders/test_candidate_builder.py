@@ -276,7 +276,7 @@ def test_candidates_of_the_first_version_are_read_and_brought_up_to_date(stores)
             assert doc["schema_version"] == 1
             continue
         assert set(doc) - {"_id"} == set(CandidateDocument.model_fields)
-        assert doc["schema_version"] == whole[identifier]["schema_version"] == 2
+        assert doc["schema_version"] == whole[identifier]["schema_version"] == 3
         assert doc["energy_above_hull"] == above_of(index)
         assert doc["known_as"] == known_as_of(index)
         assert doc["tuning"] is None

@@ -136,7 +136,7 @@ def candidate_ids(stage: str, output: Document) -> list[str]:
     if stage == "sample":
         return [identifier for identifier, _ in _from_sample(output)]
     if stage == "relax":
-        return [output["candidate_id"]] if output.get("candidate_id") else []
+        return [each["candidate_id"] for each in _relaxations(output)]
     records = output["candidates" if stage == "decode" else "records"]
     return [record["candidate_id"] for record in records]
 
@@ -148,6 +148,7 @@ ID_FIELDS = (
     "output.start",
     "output.n_samples",
     "output.candidate_id",
+    "output.relaxations.candidate_id",
     "output.candidates.candidate_id",
     "output.records.candidate_id",
 )
@@ -171,8 +172,14 @@ def _from_records(output: Document) -> Iterator[tuple[str, Document]]:
 
 
 def _from_relax(output: Document) -> Iterator[tuple[str, Document]]:
-    if output.get("candidate_id"):
-        yield output["candidate_id"], _plain(output)
+    for relaxation in _relaxations(output):
+        yield relaxation["candidate_id"], _plain(relaxation)
+
+
+def _relaxations(output: Document) -> list[Document]:
+    """Return the relaxations of candidates: of one, or of a batch."""
+    each = output.get("relaxations", [output])
+    return [relaxation for relaxation in each if relaxation.get("candidate_id")]
 
 
 _READERS: dict[str, Callable[[Document], Iterator[tuple[str, Document]]]] = {
@@ -191,7 +198,12 @@ def _plain(record: Document) -> Document:
     return {name: value for name, value in record.items() if not name.startswith("@")}
 
 
-_SINCE_VERSION_2 = {"energy_above_hull": None, "known_as": None, "tuning": None}
+_SINCE_VERSION_1 = {
+    "energy_above_hull": None,
+    "known_as": None,
+    "tuning": None,  # version 2
+    "energy_above_hull_dft": None,  # version 3
+}
 """Fields that candidates stored by earlier versions of the package do not have."""
 
 
@@ -217,7 +229,7 @@ def merge(
     """
     changed = ("screens", "jobs", "versions")
     doc = existing and {
-        **_SINCE_VERSION_2,
+        **_SINCE_VERSION_1,
         **existing,
         **{name: dict(existing[name]) for name in changed},
         "schema_version": SCHEMA_VERSION,
@@ -334,6 +346,7 @@ def _concluded(doc: Document, orders: Mapping[str, Order]) -> Document:
             for name in _OF_THE_LAST_SCREEN
         },
         "energy_per_atom": energy / n_sites if energy is not None and n_sites else None,
+        "energy_above_hull_dft": (relaxation or {}).get("energy_above_hull"),
     }
 
 

@@ -124,7 +124,8 @@ class QuadrupleRelaxMaker(Maker):
             steps.append(step)
             start = {"structure": step.output.structure, "prev_dir": step.output.dir_name}
         outputs = [step.output for step in steps]
-        summary = summarise_steps(outputs, candidate_id, [output.uuid for output in outputs])
+        uuids = [output.uuid for output in outputs]
+        summary = summarise_steps(outputs, candidate_id, uuids, structure)
         summary.name = f"{self.name} summary"
         return Flow([*steps, summary], output=summary.output, name=self.name)
 
@@ -135,7 +136,10 @@ class QuadrupleRelaxMaker(Maker):
     config=JobConfig(on_missing_references=OnMissing.NONE),
 )
 def summarise_steps(
-    documents: list[Any], candidate_id: str | None = None, step_uuids: list[str] | None = None
+    documents: list[Any],
+    candidate_id: str | None = None,
+    step_uuids: list[str] | None = None,
+    structure: Structure | None = None,
 ) -> RelaxDocument:
     """
     Bring the task documents of four successive relaxations into one.
@@ -148,6 +152,8 @@ def summarise_steps(
         Identifier of the candidate.
     step_uuids
         Jobs of the steps.
+    structure
+        The structure before the first step.
 
     Returns
     -------
@@ -156,4 +162,4 @@ def summarise_steps(
     """
     from crystens_flows.relaxation import summarise_relaxation
 
-    return summarise_relaxation(documents, candidate_id, step_uuids or [])
+    return summarise_relaxation(documents, candidate_id, step_uuids or [], structure)

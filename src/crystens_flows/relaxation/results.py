@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pymatgen.core import Structure
+
 from crystens_flows.errors import InputError
+from crystens_flows.relaxation.changes import broken, displacement, space_group
 from crystens_flows.relaxation.steps import RelaxStep, read_step
-from crystens_flows.schemas import RelaxDocument
+from crystens_flows.schemas import RelaxDocument, RelaxStepRecord
 
 N_STEPS = 4
 """Each structure is relaxed this many times, each time from where the last one ended."""
@@ -17,12 +20,13 @@ def summarise_relaxation(
     documents: Sequence[Any],
     candidate_id: str | None = None,
     step_uuids: Sequence[str] = (),
+    structure: Structure | None = None,
 ) -> RelaxDocument:
     """
     Bring four successive relaxations into one document.
 
-    A step that did not converge counts as done. The first that is missing, or whose energy is not
-    finite, ends the relaxation, and the reason names it.
+    A step that did not converge counts as done. The first that is missing, whose energy is not
+    finite, or that has left the physical, ends the relaxation, and the reason names it.
 
     Parameters
     ----------
@@ -32,6 +36,8 @@ def summarise_relaxation(
         Identifier of the candidate.
     step_uuids
         Jobs of the steps.
+    structure
+        The structure before the first step; without it, what the steps changed is not known.
 
     Returns
     -------
@@ -45,31 +51,88 @@ def summarise_relaxation(
     """
     if len(documents) != N_STEPS:
         raise InputError(f"{len(documents)} relaxations given: the summary is of {N_STEPS}")
+    steps = [None if document is None else read_step(document) for document in documents]
+    return summarise_steps_read(steps, candidate_id, step_uuids, structure)
+
+
+def summarise_steps_read(
+    steps: Sequence[RelaxStep | None],
+    candidate_id: str | None = None,
+    step_uuids: Sequence[str] = (),
+    structure: Structure | None = None,
+) -> RelaxDocument:
+    """
+    Bring four relaxations that have been read into one document.
+
+    Parameters
+    ----------
+    steps
+        The steps, None where one failed.
+    candidate_id, step_uuids, structure
+        As for :func:`summarise_relaxation`.
+
+    Returns
+    -------
+    RelaxDocument
+        Energies and pressures, and the structure after the last step that was done.
+    """
     done: list[RelaxStep] = []
     reason = None
-    for number, document in enumerate(documents, start=1):
-        if document is None:
+    for number, step in enumerate(steps, start=1):
+        if step is None:
             reason = f"relaxation failed: step {number} of {N_STEPS}"
             break
-        step = read_step(document)
-        if step.diverged:
-            reason = f"relaxation diverged: step {number} of {N_STEPS}, {step.diverged}"
+        wrong = step.diverged
+        if wrong is None and structure is not None and step.structure is not None:
+            wrong = broken(structure, step.structure)
+        if wrong:
+            reason = f"relaxation diverged: step {number} of {N_STEPS}, {wrong}"
             break
         done.append(step)
     missing = [None] * (N_STEPS - len(done))
     last = done[-1] if done else None
+    first = done[0] if done else None
+    uuids = [*step_uuids, *[None] * N_STEPS][:N_STEPS]
+    before = [structure, *(step.structure for step in done)]
     return RelaxDocument(
         candidate_id=candidate_id,
         structure=last.structure if last else None,
         energy=last.energy if last else None,
         stress=last.stress if last else None,
         dir_name=last.dir_name if last else None,
-        energies=[done[0].initial_energy if done else None, *(s.energy for s in done), *missing],
+        energies=[first.initial_energy if first else None, *(s.energy for s in done), *missing],
+        energies_zero_sigma=[
+            first.initial_energy_zero_sigma if first else None,
+            *(step.energy_zero_sigma for step in done),
+            *missing,
+        ],
         pressures=[*(step.pressure for step in done), *missing],
         converged=[*(step.converged for step in done), *missing],
+        steps=[_record(*each) for each in zip(done, before, uuids, strict=False)],
+        initial_volume=structure.volume if structure else None,
+        initial_space_group=space_group(structure) if structure else None,
         n_sites=len(last.structure) if last and last.structure is not None else None,
         engine=last.engine if last else None,
+        method=last.method if last else {},
+        stand_in=any(step.stand_in for step in done),
         completed_steps=len(done),
         reason=reason,
         step_uuids=list(step_uuids),
+    )
+
+
+def _record(step: RelaxStep, before: Structure | None, uuid: str | None) -> RelaxStepRecord:
+    after = step.structure
+    return RelaxStepRecord(
+        energy=step.energy,
+        energy_zero_sigma=step.energy_zero_sigma,
+        pressure=step.pressure,
+        converged=step.converged,
+        n_ionic_steps=step.n_ionic_steps,
+        volume=after.volume if after else None,
+        space_group=space_group(after) if after else None,
+        rmsd=displacement(before, after) if before and after else None,
+        corrections=step.corrections,
+        dir_name=step.dir_name,
+        uuid=uuid,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,11 @@ class RelaxStep:
     structure
         The relaxed structure.
     initial_energy
-        Energy of the first ionic step, eV a cell; None where it was not kept.
+        Free energy of the first ionic step, eV a cell; None where it was not kept.
     energy
-        Energy of the last ionic step, eV a cell.
+        Free energy of the last ionic step, eV a cell.
+    initial_energy_zero_sigma, energy_zero_sigma
+        The same, extrapolated to zero smearing; None without electrons.
     stress
         Stress tensor after the last ionic step, kbar, positive = compressed.
     converged
@@ -33,6 +35,14 @@ class RelaxStep:
         What relaxed, e.g. "CHGNet" or "VASP 6.4.2".
     dir_name
         Folder of the calculation.
+    n_ionic_steps
+        Ionic steps made.
+    corrections
+        What error handlers changed, in order.
+    method
+        Functional, cutoff, k-points, pseudopotentials, where the document says them.
+    stand_in
+        Whether a stand-in for VASP computed it.
     """
 
     structure: Structure | None
@@ -42,6 +52,12 @@ class RelaxStep:
     converged: bool | None
     engine: str | None
     dir_name: str | None
+    initial_energy_zero_sigma: float | None = None
+    energy_zero_sigma: float | None = None
+    n_ionic_steps: int | None = None
+    corrections: list[str] = field(default_factory=list)
+    method: dict[str, Any] = field(default_factory=dict)
+    stand_in: bool = False
 
     @property
     def pressure(self) -> float | None:

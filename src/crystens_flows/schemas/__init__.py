@@ -3,11 +3,15 @@
 from crystens_flows.schemas.arrays import ArrayBlob
 from crystens_flows.schemas.candidate import CandidateDocument
 from crystens_flows.schemas.provenance import Provenance, candidate_id, package_versions
+from crystens_flows.schemas.relaxation import (
+    BatchRelaxDocument,
+    RelaxDocument,
+    RelaxStepRecord,
+)
 from crystens_flows.schemas.stages import (
     DecodedCandidate,
     DecodeDocument,
     DiscoveryDocument,
-    RelaxDocument,
     SampleDocument,
     ScreenDocument,
     ScreenRecord,
@@ -22,6 +26,7 @@ from crystens_flows.status import CandidateStatus
 
 __all__ = [
     "ArrayBlob",
+    "BatchRelaxDocument",
     "CandidateDocument",
     "CandidateStatus",
     "DecodeDocument",
@@ -29,6 +34,7 @@ __all__ = [
     "DiscoveryDocument",
     "Provenance",
     "RelaxDocument",
+    "RelaxStepRecord",
     "SampleDocument",
     "ScreenDocument",
     "ScreenRecord",

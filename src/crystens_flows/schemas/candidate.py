@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from crystens_flows.schemas.provenance import Provenance
-from crystens_flows.schemas.stages import RelaxDocument, ScreenRecord, SelectRecord, TuneRecord
+from crystens_flows.schemas.relaxation import RelaxDocument
+from crystens_flows.schemas.stages import ScreenRecord, SelectRecord, TuneRecord
 from crystens_flows.schemas.types import StructureField
 from crystens_flows.status import CandidateStatus
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class CandidateDocument(BaseModel):
@@ -55,6 +56,11 @@ class CandidateDocument(BaseModel):
 
     relaxed_structure: StructureField | None = None
     energy_per_atom: float | None = Field(None, description="After relaxation, eV/atom.")
+    energy_above_hull_dft: float | None = Field(
+        None,
+        description="From a relaxation comparable with the Materials Project, eV/atom; never of "
+        "a model.",
+    )
     relaxation: RelaxDocument | None = None
 
     provenance: Provenance

@@ -159,37 +159,6 @@ class SelectDocument(_Document):
     versions: dict[str, str] = Versions
 
 
-class RelaxDocument(_Document):
-    """Output of QuadrupleRelaxMaker: four successive relaxations of one structure."""
-
-    stage: Literal["relax"] = "relax"
-    candidate_id: str | None = None
-    structure: StructureField | None = Field(None, description="After the last step that finished.")
-    energy: float | None = Field(None, description="Energy after that step, eV a cell.")
-    stress: list[list[float]] | None = Field(
-        None, description="Stress after that step, kbar, positive = compressed."
-    )
-    dir_name: str | None = Field(None, description="Folder of that step.")
-    energies: list[float | None] = Field(
-        description="E0 to E4, eV a cell: before the first step, then after each of the four."
-    )
-    pressures: list[float | None] = Field(
-        description="P1 to P4, external pressure in kbar after each step, positive = compressed."
-    )
-    converged: list[bool | None] = Field(description="Whether each step converged.")
-    n_sites: int | None = None
-    engine: str | None = Field(None, description="What relaxed, e.g. 'CHGNet'.")
-    completed_steps: int = Field(description="0 to 4.")
-    reason: str | None = Field(None, description="Why fewer than four steps finished.")
-    step_uuids: list[str] = Field(default_factory=list, description="Jobs of the steps.")
-    versions: dict[str, str] = Versions
-
-    @property
-    def output(self) -> RelaxDocument:
-        """The document itself: flows of atomate2 read ``output.energy`` and ``output.stress``."""
-        return self
-
-
 class DiscoveryDocument(_Document):
     """Output of the last job of DiscoveryFlowMaker: what became of all samples."""
 
