@@ -1,14 +1,22 @@
 """The default generator: training, resuming, sampling."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from pymatgen.core import Composition
 
 from crystens_flows.errors import CheckpointError, DatasetError, InputError, OutputFolderError
 from crystens_flows.generators import load_generator, train_generator
 from crystens_flows.generators.flow.generator import FlowGenerator
+from crystens_flows.generators.flow.specification import (
+    _allowed,
+    sample_specifications_of,
+    tokenise,
+)
 from crystens_flows.representation import decode
 
 
@@ -34,6 +42,60 @@ def test_samples_decode_to_what_was_specified(trained):
         assert decoded.structure is not None, decoded.reason
         assert decoded.consistency.as_dict().values()
         assert max(v for v in decoded.consistency.as_dict().values() if v is not None) < 1e-3
+
+
+@pytest.mark.parametrize("formula", ["NaF", "SnYF3", "Ca(TiO3)"])
+def test_samples_of_a_formula_have_it(formula):
+    generator = load_generator("default")
+    tensors = generator.sample_formula(formula, 4, seed=0)
+    for decoded in decode(tensors):
+        assert decoded.structure.composition.reduced_composition == Composition(formula)
+    again = generator.sample_formula(formula, 2, seed=0, start=1)
+    assert np.array_equal(again, tensors[1:3])
+
+
+@pytest.mark.parametrize(
+    ("formula", "reason"),
+    [
+        *((text, "is no formula") for text in ("", "Xx2", "NaF0.333", "Na F!")),
+        ("LrF3", "elements up to Z = "),
+        ("CH4(CH2)30", "at most 9 and 52"),
+    ],
+)
+def test_refuses_what_is_no_formula(trained, formula, reason):
+    with pytest.raises(InputError, match=reason):
+        trained.sample_formula(formula, 1, seed=0)
+
+
+def test_a_formula_is_drawn_from_the_conditional_distribution(trained):
+    """Of the sequences the model can write, one after the other by hand."""
+    model, order = trained.specification, trained.specification.order.cpu().numpy()
+
+    def probability(numbers, group):
+        tokens, result = tokenise(np.array(numbers), group, order), 1.0
+        for place in range(1, len(tokens)):
+            with torch.no_grad():
+                logits = model(torch.tensor([tokens[:place]]))[0, -1].numpy()
+            weights = np.exp(logits) * _allowed(tokens[:place], order)
+            result *= weights[tokens[place]] / weights.sum()
+        return result
+
+    expected = {  # U3Sn9: units of 4 sites, of which 13 fit
+        (group, units): probability([92, 50, 50, 50] * units, group)
+        for group in (1, 62, 140, 221, 225)
+        for units in (1, 2, 4, 13)
+    }
+    streams = [np.random.default_rng([3, k]) for k in range(20_000)]
+    drawn = Counter(
+        (each.space_group, sum(each.counts) // 4)
+        for each in sample_specifications_of(model, "USn3", streams, 1.0)
+    )
+    among = sum(drawn[key] for key in expected)
+    assert among > 200
+    total = sum(expected.values())
+    for key, p in expected.items():
+        share = p / total
+        assert abs(drawn[key] - among * share) < 5 * np.sqrt(among * share) + 5, key
 
 
 def test_refuses_negative_numbers(trained):

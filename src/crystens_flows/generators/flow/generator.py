@@ -24,6 +24,7 @@ from crystens_flows.generators.flow.specification import (
     Specification,
     SpecificationModel,
     sample_specifications,
+    sample_specifications_of,
 )
 from crystens_flows.generators.flow.training import (
     Trainer,
@@ -214,14 +215,49 @@ class FlowGenerator(Generator):
         self, n_samples: int, seed: int, start: int = 0, progress: Progress | None = None
     ) -> np.ndarray:
         """Sample CrysTens; see :meth:`Generator.sample`."""
-        if n_samples < 0 or start < 0 or seed < 0:
-            raise InputError(
-                f"n_samples, start and seed must not be negative: {n_samples}, {start}, {seed}"
-            )
-        streams = [np.random.default_rng([seed, start + k]) for k in range(n_samples)]
+        streams = _streams(n_samples, seed, start)
         specifications = sample_specifications(
             self.specification, streams, self.settings.temperature
         )
+        return self._crystals(specifications, streams, progress)
+
+    def sample_formula(self, formula: str, n_samples: int, seed: int, start: int = 0) -> np.ndarray:
+        """
+        Sample CrysTens of one formula.
+
+        Space group and number of formula units come from the model's own distribution under the
+        condition of the composition, which is exact: all of them are enumerated.
+
+        Parameters
+        ----------
+        formula
+            The formula, e.g. "NaF"; the cell holds one or more of its reduced units.
+        n_samples, seed, start
+            As for :meth:`sample`.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 of shape (n_samples, 4, 64, 64), as :meth:`sample`.
+
+        Raises
+        ------
+        InputError
+            If it is no formula, has elements the model does not know or too many sites.
+        """
+        streams = _streams(n_samples, seed, start)
+        specifications = sample_specifications_of(
+            self.specification, formula, streams, self.settings.temperature
+        )
+        return self._crystals(specifications, streams)
+
+    def _crystals(
+        self,
+        specifications: list[Specification],
+        streams: list[np.random.Generator],
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        n_samples = len(specifications)
         numbers = np.zeros((n_samples, MAX_SITES), dtype=np.int64)
         frac = np.zeros((n_samples, MAX_SITES, 3))
         lattice = np.ones((n_samples, 6))
@@ -289,6 +325,15 @@ class FlowGenerator(Generator):
             y = y + cell / evaluations
         parameters = self.network.codec.decode(y, (atoms > 0).sum(1))
         return x.cpu().numpy(), parameters.cpu().numpy()
+
+
+def _streams(n_samples: int, seed: int, start: int) -> list[np.random.Generator]:
+    """Make one source of random numbers a sample, which depends on seed and index alone."""
+    if n_samples < 0 or start < 0 or seed < 0:
+        raise InputError(
+            f"n_samples, start and seed must not be negative: {n_samples}, {start}, {seed}"
+        )
+    return [np.random.default_rng([seed, start + k]) for k in range(n_samples)]
 
 
 def _size_batches(n_sites: np.ndarray, max_sites: int = 1024, max_pairs: int = 20_000) -> list:

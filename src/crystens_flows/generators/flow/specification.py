@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from pymatgen.core import Composition, Element
 from torch import nn
 
+from crystens_flows.errors import InputError
 from crystens_flows.generators.flow.elements import MAX_Z, element_features
 from crystens_flows.representation.layout import MAX_SITES
 
@@ -195,11 +197,102 @@ def sample_specifications(
             if token != END:
                 going_on.append(i)
         live = going_on
-    return [
-        Specification(
-            space_group=s[1] - FIRST_SPACE_GROUP + 1,
-            elements=tuple(t - FIRST_ELEMENT + 1 for t in s[2:-1:2]),
-            counts=tuple(t - FIRST_COUNT + 1 for t in s[3:-1:2]),
-        )
-        for s in sequences
+    return [_specification(sequence) for sequence in sequences]
+
+
+def _specification(tokens: list[int]) -> Specification:
+    return Specification(
+        space_group=tokens[1] - FIRST_SPACE_GROUP + 1,
+        elements=tuple(t - FIRST_ELEMENT + 1 for t in tokens[2:-1:2]),
+        counts=tuple(t - FIRST_COUNT + 1 for t in tokens[3:-1:2]),
+    )
+
+
+@torch.no_grad()
+def sample_specifications_of(
+    model: SpecificationModel,
+    formula: str,
+    streams: list[np.random.Generator],
+    temperature: float,
+) -> list[Specification]:
+    """
+    Sample specifications of one formula.
+
+    The probability of every space group and number of formula units together with the formula is
+    evaluated, and one drawn in proportion: the model's distribution, conditioned exactly.
+
+    Parameters
+    ----------
+    model
+        In float64 and evaluation mode.
+    formula
+        The formula; the cell holds one or more of its reduced units, at most 52 sites.
+    streams
+        One source of uniform numbers a sample; each sample takes one number.
+    temperature
+        Divides the logits.
+
+    Returns
+    -------
+    list of Specification
+        In the order of `streams`.
+
+    Raises
+    ------
+    InputError
+        If it is no formula, or the model cannot write it.
+    """
+    numbers = np.array(_unit(formula))
+    order = model.order.cpu().numpy()
+    sequences = [
+        tokenise(np.tile(numbers, units), space_group, order)
+        for units in range(1, MAX_SITES // len(numbers) + 1)
+        for space_group in range(1, 231)
     ]
+    tokens = torch.tensor(sequences, device=model.order.device)
+    log_p = np.concatenate(
+        [_log_probability(model, part, temperature) for part in tokens.split(512)]
+    )
+    cumulative = np.cumsum(np.exp(log_p - log_p.max()))
+    drawn = [
+        int(np.searchsorted(cumulative, stream.random() * cumulative[-1], "right"))
+        for stream in streams
+    ]
+    return [_specification(sequences[k]) for k in drawn]
+
+
+def _log_probability(
+    model: SpecificationModel, tokens: torch.Tensor, temperature: float
+) -> np.ndarray:
+    """Return the log probability of sequences of the same length, shape (batch,), unnormalised."""
+    order = model.order.cpu().numpy()
+    logits = model(tokens[:, :-1]).double() / temperature
+    rows = tokens.tolist()
+    for place in range(tokens.shape[1] - 1):
+        # what may follow depends on the elements before, the same for all, and on the sites
+        allowed = np.stack([_allowed(row[: place + 1], order) for row in rows])
+        logits[:, place].masked_fill_(torch.from_numpy(~allowed).to(logits.device), -torch.inf)
+    log_p = logits.log_softmax(-1).gather(-1, tokens[:, 1:, None]).squeeze(-1).sum(-1)
+    return log_p.cpu().numpy()
+
+
+def _unit(formula: str) -> list[int]:
+    """Return the atomic numbers of the sites of one reduced formula unit."""
+    try:
+        composition = Composition(formula, strict=True)
+        amounts = composition.reduced_composition.get_el_amt_dict()
+        whole = all(float(amount).is_integer() for amount in amounts.values())
+        elements = [Element(symbol).Z for symbol in amounts]
+    except (ValueError, KeyError) as exc:
+        raise InputError(f"'{formula}' is no formula: write e.g. NaF or SrTiO3") from exc
+    if not amounts or not whole:
+        raise InputError(f"'{formula}' is no formula with whole numbers: write e.g. NaF or SrTiO3")
+    numbers = [z for z, n in zip(elements, amounts.values(), strict=True) for _ in range(int(n))]
+    if max(elements) > MAX_Z:
+        raise InputError(f"the generator knows elements up to Z = {MAX_Z}, {formula} has others")
+    if len(elements) > MAX_ELEMENTS or len(numbers) > MAX_SITES:
+        raise InputError(
+            f"{formula} has {len(elements)} elements and {len(numbers)} sites: the generator makes "
+            f"at most {MAX_ELEMENTS} and {MAX_SITES}"
+        )
+    return numbers
