@@ -9,7 +9,6 @@ from crystens_flows.datasets import shipped
 from crystens_flows.relaxation.changes import (
     broken,
     displacement,
-    shortest_distance,
     space_group,
 )
 
@@ -49,13 +48,6 @@ def test_displacement_is_what_sites_moved(crystal, seed, size, strain):
 
 def test_other_sites_have_no_displacement():
     assert displacement(CRYSTALS[0], CRYSTALS[1]) is None
-
-
-@pytest.mark.parametrize("crystal", CRYSTALS)
-def test_shortest_distance_is_that_of_the_neighbours(crystal):
-    neighbours = crystal.get_all_neighbors(12.0)
-    nearest = min(each.nn_distance for around in neighbours for each in around)
-    assert shortest_distance(crystal) == pytest.approx(nearest, abs=1e-8)
 
 
 def salt(a=5.64, shift=0.0):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pymatgen.core import Structure
 
+from crystens_flows.distances import MIN_DISTANCE, shortest_distance
 from crystens_flows.representation.space_group import find_space_group
 
 if TYPE_CHECKING:
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
 
 MAX_VOLUME_CHANGE = 4.0
 """A cell that grows or shrinks by more than this factor has left what it was generated as."""
-
-MIN_DISTANCE = 0.5
-"""Nearer than this, in angstrom, two atoms have collided: H2's bond is 0.74."""
 
 
 def broken(before: Structure, after: Structure) -> str | None:
@@ -37,29 +35,10 @@ def broken(before: Structure, after: Structure) -> str | None:
     if not 1 / MAX_VOLUME_CHANGE <= ratio <= MAX_VOLUME_CHANGE:
         what = "exploded" if ratio > 1 else "collapsed"
         return f"the cell {what}, its volume is {ratio:.3g} of what it was"
-    nearest = shortest_distance(after)
+    nearest = shortest_distance(after.frac_coords, after.lattice.matrix)
     if nearest < MIN_DISTANCE:
         return f"atoms collided, two are {nearest:.2f} A apart"
     return None
-
-
-def shortest_distance(structure: Structure) -> float:
-    """
-    Return the shortest distance between two sites, or a site and its image.
-
-    Parameters
-    ----------
-    structure
-        A structure.
-
-    Returns
-    -------
-    float
-        In angstrom.
-    """
-    distances = structure.distance_matrix.copy()
-    np.fill_diagonal(distances, min(structure.lattice.get_lll_reduced_lattice().abc))
-    return float(distances.min())
 
 
 def space_group(structure: Structure) -> int | None:
