@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from pymatgen.core import Structure
 
 from crystens_flows.errors import CheckpointError, import_extra
-from crystens_flows.screening.potentials.neighbors import neighborhood_reason
+from crystens_flows.screening.potentials.chgnet_graphs import count_angles, crystal_graph
+from crystens_flows.screening.potentials.neighbors import find_neighbors, neighborhood_reason
+from crystens_flows.screening.potentials.registry import Derivatives
 
 MODEL = "0.3.0"
 
@@ -51,19 +53,28 @@ class CHGNetPotential:
         model = import_extra("chgnet.model", "screen", "formation energies from CHGNet")
         with contextlib.redirect_stdout(io.StringIO()):
             self._model = model.CHGNet.load(model_name=MODEL, use_device="cpu", verbose=False)
+        self._model.requires_grad_(False)
 
     def graph(self, structure: Structure) -> tuple[Any, str | None]:
-        """Make CHGNet's graph; its own error for isolated atoms is anticipated."""
+        """Make CHGNet's graph of a structure."""
+        numbers = np.array([site.specie.Z for site in structure])
+        return self.graph_of(numbers, structure.cart_coords, structure.lattice.matrix)
+
+    def graph_of(
+        self,
+        numbers: NDArray[np.int64],
+        positions: NDArray[np.float64],
+        cell: NDArray[np.float64],
+    ) -> tuple[Any, str | None]:
+        """Make CHGNet's graph; for isolated atoms it has none."""
         converter = self._model.graph_converter
         cutoff, bond = converter.atom_graph_cutoff, converter.bond_graph_cutoff
-        centers, neighbors, _, distances = structure.get_neighbor_list(cutoff)
-        numbers = np.array([site.specie.Z for site in structure])
-        if reason := neighborhood_reason(numbers, centers, neighbors, distances, cutoff):
+        neighbors = find_neighbors(positions, cell, cutoff)
+        if reason := neighborhood_reason(numbers, neighbors):
             return None, reason
-        bonds = np.bincount(centers[distances < bond], minlength=len(structure))
-        if (n_angles := int((bonds * (bonds - 1)).sum())) > MAX_ANGLES:
+        if (n_angles := count_angles(neighbors, bond, len(numbers))) > MAX_ANGLES:
             return None, f"too many angles: {n_angles} within {bond:g} A, at most {MAX_ANGLES}"
-        return converter(structure), None
+        return crystal_graph(numbers, positions, cell, neighbors, bond), None
 
     def energies(self, graphs: list[Any]) -> NDArray[np.float64]:
         """Evaluate some graphs at once, in eV/atom."""
@@ -71,6 +82,35 @@ class CHGNetPotential:
         with torch.inference_mode():
             energies = self._model.eval()(graphs, task="e")["e"]
         return energies.double().numpy()
+
+    def derivatives(self, graphs: list[Any]) -> list[Derivatives]:
+        """
+        Evaluate some graphs at once: energies, forces and stresses.
+
+        One pass backwards gives what chgnet takes two for, each of which could be gone back
+        through once more, as for training.
+        """
+        torch = import_extra("torch", "screen", "relaxing with CHGNet")
+        leaves = [graph.atom_frac_coord.requires_grad_() for graph in graphs]
+        leaves += [graph.lattice.requires_grad_() for graph in graphs]
+        per_atom = self._model.eval()(graphs, task="e")["e"]
+        sizes = per_atom.new_tensor([len(graph.atomic_number) for graph in graphs])
+        totals = per_atom * sizes
+        slopes = [each.double().numpy() for each in torch.autograd.grad(totals.sum(), leaves)]
+        return [
+            _cartesian(*each)
+            for each in zip(
+                totals.detach().double().numpy(),
+                (graph.lattice.detach().double().numpy() for graph in graphs),
+                slopes[: len(graphs)],
+                slopes[len(graphs) :],
+                strict=True,
+            )
+        ]
+
+    def size(self, graph: Any) -> int:
+        """Count pairs and angles."""
+        return len(graph.atom_graph) + len(graph.bond_graph)
 
     @cached_property
     def _calculator(self) -> Any:
@@ -98,3 +138,18 @@ class CHGNetPotential:
             "trained_on": "MPtrj, energies corrected by MP2020: it has probably seen the crystals "
             "of the Materials Project, those of the shipped held-out splits too",
         }
+
+
+def _cartesian(
+    energy: float,
+    cell: NDArray[np.float64],
+    by_fractional: NDArray[np.float64],
+    by_cell: NDArray[np.float64],
+) -> Derivatives:
+    """Turn the slopes by fractional coordinates and lattice vectors into forces and stress."""
+    stress = cell.T @ by_cell / abs(np.linalg.det(cell))
+    return Derivatives(
+        energy=float(energy),
+        forces=np.asarray(-by_fractional @ np.linalg.inv(cell).T),
+        stress=(stress + stress.T) / 2,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any, Protocol
@@ -16,6 +17,26 @@ POTENTIALS = {"chgnet": "chgnet", "7net-l3i5": "sevenn"}
 """The package that brings each potential."""
 
 
+@dataclass(frozen=True)
+class Derivatives:
+    """
+    The energy of a structure and its derivatives.
+
+    Parameters
+    ----------
+    energy
+        Of the cell, in eV.
+    forces
+        In eV/A, shape ``(sites, 3)``.
+    stress
+        In eV/A^3, positive = expanded, as ASE has it; symmetric, shape ``(3, 3)``.
+    """
+
+    energy: float
+    forces: NDArray[np.float64]
+    stress: NDArray[np.float64]
+
+
 class Potential(Protocol):
     """What is asked of a potential; :mod:`.energies` asks it for many structures."""
 
@@ -28,8 +49,22 @@ class Potential(Protocol):
     def graph(self, structure: Structure) -> tuple[Any, str | None]:
         """Make the graph of a valid structure, or say why there is none."""
 
+    def graph_of(
+        self,
+        numbers: NDArray[np.int64],
+        positions: NDArray[np.float64],
+        cell: NDArray[np.float64],
+    ) -> tuple[Any, str | None]:
+        """Make it from atomic numbers, cartesian positions and lattice vectors as rows."""
+
     def energies(self, graphs: list[Any]) -> NDArray[np.float64]:
         """Evaluate some graphs at once: total energies in eV/atom, shape ``(n,)``."""
+
+    def derivatives(self, graphs: list[Any]) -> list[Derivatives]:
+        """Evaluate some graphs at once: energies, forces and stresses."""
+
+    def size(self, graph: Any) -> int:
+        """Count the rows of a graph, which memory goes with: pairs and, if any, angles."""
 
     def calculator(self) -> Any:
         """Return an ASE calculator, for forces and stresses."""

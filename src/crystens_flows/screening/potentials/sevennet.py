@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pymatgen.core import Element, Structure
 
 from crystens_flows.errors import CheckpointError, import_extra
-from crystens_flows.screening.potentials.neighbors import neighborhood_reason
+from crystens_flows.screening.potentials.neighbors import find_neighbors, neighborhood_reason
+from crystens_flows.screening.potentials.registry import Derivatives
 
 MODEL = "7net-l3i5"
 
@@ -62,27 +63,40 @@ class SevenNetPotential:
         for key, module in list(network.named_children()):
             if key.endswith("_convolution"):
                 network.replace_module(key, _in_parts(module))
-        self._network = network.eval()
+        self._network = network.eval().requires_grad_(False)
         self.elements = frozenset(network.type_map)
         self.cutoff = float(network.cutoff)
 
     def graph(self, structure: Structure) -> tuple[Any, str | None]:
-        """Make SevenNet's graph."""
+        """Make SevenNet's graph of a structure."""
         numbers = np.array([site.specie.Z for site in structure])
-        atoms = import_extra("ase", "sevennet", _PURPOSE).Atoms(
-            numbers=numbers,
-            positions=structure.cart_coords,
-            cell=structure.lattice.matrix,
-            pbc=True,
-        )
-        load = import_extra("sevenn.train.dataload", "sevennet", _PURPOSE)
-        arrays = load.unlabeled_atoms_to_graph(atoms, self.cutoff)
-        centers, neighbors = arrays[self._keys.EDGE_IDX]
-        distances = np.linalg.norm(arrays[self._keys.EDGE_VEC], axis=1)
-        if reason := neighborhood_reason(numbers, centers, neighbors, distances, self.cutoff):
+        return self.graph_of(numbers, structure.cart_coords, structure.lattice.matrix)
+
+    def graph_of(
+        self,
+        numbers: NDArray[np.int64],
+        positions: NDArray[np.float64],
+        cell: NDArray[np.float64],
+    ) -> tuple[Any, str | None]:
+        """Make SevenNet's graph."""
+        neighbors = find_neighbors(positions, cell, self.cutoff)
+        if reason := neighborhood_reason(numbers, neighbors):
             return None, reason
+        centers, others = neighbors.centers, neighbors.others
+        keys = self._keys
         data = import_extra("sevenn.atom_graph_data", "sevennet", _PURPOSE)
-        return data.AtomGraphData.from_numpy_dict(arrays), None
+        return data.AtomGraphData.from_numpy_dict(
+            {
+                keys.NODE_FEATURE: numbers,
+                keys.ATOMIC_NUMBERS: numbers,
+                keys.POS: positions,
+                keys.EDGE_IDX: np.stack([centers, others]),
+                keys.EDGE_VEC: positions[others] - positions[centers] + neighbors.images @ cell,
+                keys.CELL_VOLUME: np.array(abs(np.linalg.det(cell))),
+                keys.NUM_ATOMS: np.array(len(numbers)),
+                keys.INFO: {},
+            }
+        ), None
 
     def energies(self, graphs: list[Any]) -> NDArray[np.float64]:
         """Evaluate some graphs at once, in eV/atom."""
@@ -92,6 +106,33 @@ class SevenNetPotential:
             found = self._network(batch.from_data_list(graphs))
         totals = found[self._keys.PRED_TOTAL_ENERGY].double().numpy()
         return totals / found[self._keys.NUM_ATOMS].numpy()
+
+    def derivatives(self, graphs: list[Any]) -> list[Derivatives]:
+        """Evaluate some graphs at once: energies, forces and stresses, from the pairs."""
+        torch = import_extra("torch", "sevennet", _PURPOSE)
+        keys = self._keys
+        batch = import_extra("torch_geometric.data", "sevennet", _PURPOSE).Batch
+        data = batch.from_data_list(graphs)
+        vectors = data[keys.EDGE_VEC].requires_grad_()
+        totals = self._network(data)[keys.PRED_TOTAL_ENERGY]
+        (slopes,) = torch.autograd.grad(totals.sum(), [vectors])
+        slopes = slopes.double().numpy()
+        found, start = [], 0
+        for graph, energy in zip(graphs, totals.detach().double().numpy(), strict=True):
+            centers, others = graph[keys.EDGE_IDX].numpy()
+            slope = slopes[start : start + len(centers)]
+            start += len(centers)
+            forces = np.zeros((int(graph[keys.NUM_ATOMS]), 3))
+            np.add.at(forces, centers, slope)
+            np.subtract.at(forces, others, slope)
+            vector = graph[keys.EDGE_VEC].double().numpy()
+            stress = vector.T @ slope / float(graph[keys.CELL_VOLUME])
+            found.append(Derivatives(float(energy), forces, (stress + stress.T) / 2))
+        return found
+
+    def size(self, graph: Any) -> int:
+        """Count pairs."""
+        return int(graph[self._keys.EDGE_IDX].shape[1])
 
     @cached_property
     def _calculator(self) -> Any:
