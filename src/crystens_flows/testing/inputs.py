@@ -1,0 +1,245 @@
+"""Reading what VASP reads, and refusing what it refuses."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crystens_flows.errors import InputError, import_extra
+from crystens_flows.testing.potcars import nominal_valence
+
+DEFAULT_SPACING = 0.5
+"""KSPACING where neither the INCAR nor a KPOINTS file says anything, 1/A."""
+
+
+@dataclass(frozen=True)
+class Potential:
+    """
+    One potential of the POTCAR.
+
+    Parameters
+    ----------
+    title
+        Its TITEL.
+    element
+        Symbol of the element.
+    valence
+        Electrons.
+    cutoff
+        Its ENMAX, eV.
+    """
+
+    title: str
+    element: str
+    valence: float
+    cutoff: float
+
+
+class Incar(dict[str, str]):
+    """The tags of an INCAR, in capitals, each with its text."""
+
+    def number(self, tag: str, default: float) -> float:
+        """
+        Return the number that a tag has.
+
+        Parameters
+        ----------
+        tag
+            The tag.
+        default
+            What VASP takes where it is not given.
+
+        Returns
+        -------
+        float
+            The number.
+
+        Raises
+        ------
+        InputError
+            If it is none.
+        """
+        text = self.get(tag)
+        if text is None:
+            return default
+        try:
+            return float(re.sub("[dD]", "e", text.split()[0]))
+        except (ValueError, IndexError):
+            raise InputError(f"INCAR: {tag} = {text!r} is no number") from None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """
+    Everything that was read.
+
+    Parameters
+    ----------
+    comment
+        First line of the POSCAR.
+    atoms
+        The structure, an ``ase.Atoms``; selective dynamics as constraints.
+    species
+        Symbol and number of the atoms of each block of the POSCAR.
+    incar
+        The tags.
+    scheme
+        ``"Gamma"`` or ``"Monkhorst-Pack"``.
+    mesh
+        Divisions of the k-point mesh.
+    potentials
+        One for each block.
+    """
+
+    comment: str
+    atoms: Any
+    species: list[tuple[str, int]]
+    incar: Incar
+    scheme: str
+    mesh: tuple[int, int, int]
+    potentials: list[Potential]
+
+    @property
+    def n_electrons(self) -> float:
+        """Sum of the valence electrons."""
+        pairs = zip(self.species, self.potentials, strict=True)
+        return sum(n * potential.valence for (_, n), potential in pairs)
+
+
+def read_inputs(folder: Path) -> Inputs:
+    """
+    Read POSCAR, INCAR, KPOINTS and POTCAR.
+
+    Parameters
+    ----------
+    folder
+        Where they are. A POTCAR.spec (labels only) is enough in place of a POTCAR; KPOINTS may be
+        missing, as the mesh then comes from KSPACING.
+
+    Returns
+    -------
+    Inputs
+        What was read.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, cannot be read, or does not match the others.
+    """
+    incar = read_incar(_text(folder, "INCAR"))
+    comment, atoms = _read_poscar(folder)
+    groups = [(symbol, len(list(g))) for symbol, g in groupby(atoms.get_chemical_symbols())]
+    potentials = _read_potentials(folder)
+    given = [each.element for each in potentials]
+    if given != [symbol for symbol, _ in groups]:
+        raise InputError(
+            f"POTCAR has potentials of {' '.join(given) or 'nothing'}, "
+            f"POSCAR has atoms of {' '.join(symbol for symbol, _ in groups)}: they must match"
+        )
+    scheme, mesh = _read_kpoints(folder, incar, atoms.cell.reciprocal())
+    return Inputs(comment, atoms, groups, incar, scheme, mesh, potentials)
+
+
+def _text(folder: Path, name: str) -> str:
+    try:
+        return (folder / name).read_text()
+    except FileNotFoundError:
+        raise InputError(f"{name} is missing") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{name} is no text") from None
+
+
+def read_incar(text: str) -> Incar:
+    """
+    Read the tags of an INCAR.
+
+    Parameters
+    ----------
+    text
+        Its text.
+
+    Returns
+    -------
+    Incar
+        The tags.
+
+    Raises
+    ------
+    InputError
+        If a line is no ``TAG = value``.
+    """
+    incar = Incar()
+    text = re.sub(r"[!#].*", "", text).replace("\\\n", " ")
+    for statement in re.split(r"[\n;]", text):
+        tag, equals, value = statement.partition("=")
+        if equals and re.fullmatch(r"\w+", tag.strip()) and value.strip():
+            incar[tag.strip().upper()] = value.strip()
+        elif statement.strip():
+            raise InputError(f"INCAR: cannot read the line {statement.strip()!r}")
+    return incar
+
+
+def _read_poscar(folder: Path) -> tuple[str, Any]:
+    text = _text(folder, "POSCAR")
+    reader = import_extra("ase.io.vasp", "ase", "the stand-in for VASP")
+    try:
+        atoms = reader.read_vasp(str(folder / "POSCAR"))
+    except Exception as exc:
+        raise InputError(f"POSCAR: cannot be read ({exc})") from exc
+    numbers = np.concatenate([atoms.cell[:].ravel(), atoms.positions.ravel()])
+    if not len(atoms) or not np.isfinite(numbers).all() or atoms.get_volume() < 1e-3:
+        raise InputError("POSCAR: no atoms, a cell without volume, or numbers that are none")
+    return text.splitlines()[0].strip(), atoms
+
+
+def _read_potentials(folder: Path) -> list[Potential]:
+    if not (folder / "POTCAR").is_file() and (folder / "POTCAR.spec").is_file():
+        labels = _text(folder, "POTCAR.spec").split()
+        return [
+            Potential(f"PAW_PBE {label}", symbol, nominal_valence(symbol), 300.0)
+            for label in labels
+            for symbol in [label.split("_")[0]]
+        ]
+    parts = _text(folder, "POTCAR").split("End of Dataset")[:-1]
+    return [_potential(part, number) for number, part in enumerate(parts, start=1)]
+
+
+def _potential(text: str, number: int) -> Potential:
+    found = {
+        tag: re.search(rf"\b{tag}\s*=\s*([^;\n]+)", text)
+        for tag in ("TITEL", "VRHFIN", "ZVAL", "ENMAX")
+    }
+    missing = [tag for tag, match in found.items() if match is None]
+    if missing:
+        raise InputError(f"POTCAR: potential {number} has no {', '.join(missing)}")
+    title, element, valence, cutoff = (match[1].strip() for match in found.values() if match)
+    return Potential(
+        title, element.split(":")[0].strip(), float(valence.split()[0]), float(cutoff.split()[0])
+    )
+
+
+def _read_kpoints(folder: Path, incar: Incar, reciprocal: Any) -> tuple[str, tuple[int, int, int]]:
+    if not (folder / "KPOINTS").is_file():
+        spacing = incar.number("KSPACING", DEFAULT_SPACING)
+        lengths: NDArray[np.float64] = 2 * math.pi * np.linalg.norm(reciprocal, axis=1)
+        x, y, z = (max(1, math.ceil(length / spacing)) for length in lengths)
+        return "Gamma", (x, y, z)
+    lines = _text(folder, "KPOINTS").splitlines()
+    scheme = {"g": "Gamma", "m": "Monkhorst-Pack"}.get("".join(lines[2:3]).strip()[:1].lower())
+    try:
+        shift = [float(each) for each in lines[4].split()[:3]] if len(lines) > 4 else []
+        x, y, z = (int(each) for each in lines[3].split()[:3])
+        if scheme is None or int(lines[1].split()[0]) != 0 or any(shift) or min(x, y, z) < 1:
+            raise ValueError
+    except (ValueError, IndexError):
+        raise InputError(
+            "KPOINTS: the stand-in reads Gamma and Monkhorst-Pack meshes without a shift only"
+        ) from None
+    return scheme, (x, y, z)
