@@ -22,6 +22,10 @@ class CheckpointError(CrystensError):
     """Raised for a checkpoint that is missing, truncated or of another kind."""
 
 
+class TrainingError(CrystensError):
+    """Raised for a training that cannot go on; its last state is kept."""
+
+
 class StoreError(CrystensError):
     """Raised for a store that cannot be opened, or holds something else."""
 
