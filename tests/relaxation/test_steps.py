@@ -150,6 +150,20 @@ def test_a_step_that_failed_ends_it(compressed, spoil, reason):
     assert summary.reason.startswith(reason)
 
 
+def test_a_step_may_say_why_it_failed(compressed):
+    documents = [
+        {"structure": compressed, "output": {"energy": -1.0, "n_steps": 7}, "method": {"k": 3}},
+        {"structure": None, "output": None, "reason": "no self-consistency", "state": "failed"},
+        None,
+        None,
+    ]
+    step = read_step(documents[0])
+    assert (step.n_ionic_steps, step.method, step.failure) == (7, {"k": 3}, None)
+    summary = summarise_relaxation(documents)
+    assert summary.reason == "relaxation failed: step 2 of 4, no self-consistency"
+    assert summary.completed_steps == 1
+
+
 def test_nothing_at_all():
     summary = summarise_relaxation([None] * 4)
     assert summary.energies == [None] * 5

@@ -86,7 +86,8 @@ def summarise_steps_read(
         if wrong is None and structure is not None and step.structure is not None:
             wrong = broken(structure, step.structure)
         if wrong:
-            reason = f"relaxation diverged: step {number} of {N_STEPS}, {wrong}"
+            what = "failed" if step.failure else "diverged"
+            reason = f"relaxation {what}: step {number} of {N_STEPS}, {wrong}"
             break
         done.append(step)
     missing = [None] * (N_STEPS - len(done))

@@ -43,6 +43,8 @@ class RelaxStep:
         Functional, cutoff, k-points, pseudopotentials, where the document says them.
     stand_in
         Whether a stand-in for VASP computed it.
+    failure
+        Why it ended before its time, where the document says it.
     """
 
     structure: Structure | None
@@ -58,6 +60,7 @@ class RelaxStep:
     corrections: list[str] = field(default_factory=list)
     method: dict[str, Any] = field(default_factory=dict)
     stand_in: bool = False
+    failure: str | None = None
 
     @property
     def pressure(self) -> float | None:
@@ -66,7 +69,9 @@ class RelaxStep:
 
     @property
     def diverged(self) -> str | None:
-        """What is missing or not finite, None for a sound result."""
+        """What ended it, is missing or not finite; None for a sound result."""
+        if self.failure is not None:
+            return self.failure
         if self.energy is None or not np.isfinite(self.energy):
             return f"energy is {self.energy}"
         if self.structure is None:
@@ -105,7 +110,7 @@ def read_step(document: Any) -> RelaxStep:
     """
     if _get(document, "calcs_reversed") is not None:
         return _read_vasp(document)
-    if _get(document, "output", "energy") is not None:
+    if _get(document, "output", "energy") is not None or _get(document, "reason") is not None:
         return _read_ase(document)
     raise InputError(
         f"cannot read a relaxation from {type(document).__name__}: the relax makers must return "
@@ -131,14 +136,20 @@ def _read_vasp(document: Any) -> RelaxStep:
 
 def _read_ase(document: Any) -> RelaxStep:
     name = _get(document, "forcefield_name") or _get(document, "ase_calculator_name")
+    first = ("output", "ionic_steps", 0)
     return RelaxStep(
         structure=_structure(_get(document, "structure")),
-        initial_energy=_get(document, "output", "ionic_steps", 0, "energy"),
+        initial_energy=_get(document, *first, "energy"),
         energy=_get(document, "output", "energy"),
+        initial_energy_zero_sigma=_get(document, *first, "energy_zero_sigma"),
+        energy_zero_sigma=_get(document, "output", "energy_zero_sigma"),
         stress=_stress(_get(document, "output", "stress")),
         converged=_converged(document),
         engine=name.removeprefix("MLFF.") if name else None,
         dir_name=_get(document, "dir_name"),
+        n_ionic_steps=_get(document, "output", "n_steps"),
+        method=_get(document, "method") or {},
+        failure=_get(document, "reason"),
     )
 
 
