@@ -66,3 +66,20 @@ def test_samples_do_not_depend_on_how_they_are_divided(crystens, tmp_path):
     for row in rows:
         structure = Structure.from_file(tmp_path / "part" / row["file"])
         assert len(structure) == int(row["n_sites"])
+
+
+def test_settings_of_a_generator_come_from_the_option_or_a_file(crystens, tmp_path):
+    (tmp_path / "run.yaml").write_text("output: mine\nsettings:\n  depth: 3\n")
+    for arguments in (["--config", "run.yaml"], ["-o", "mine", "--settings", "{depth: 3}"]):
+        result = crystens("train", *arguments)
+        assert result.code == 1
+        assert result.err == "error: settings of 'flow': depth is unknown: it has none\n"
+        assert not (tmp_path / "mine").exists()
+
+
+def test_settings_that_are_none(crystens):
+    for text in ("depth", "{depth"):
+        result = crystens("train", "-o", "mine", "--settings", text)
+        assert result.code == 2
+        assert result.err.startswith("error: --settings: ")
+        assert result.err.count("\n") == 1

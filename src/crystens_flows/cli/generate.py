@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import yaml
 
 from crystens_flows.cli.options import Config, Format, GeneratorName, Number, OutputFormat, Seed
 from crystens_flows.cli.output import progress_bar, say
@@ -19,6 +20,19 @@ def _trainable(name: str) -> str:
             f"'{name}' cannot be trained: give one of {', '.join(sorted(TRAINABLE_GENERATORS))}"
         )
     return name
+
+
+def _settings(value: str | dict[str, Any]) -> dict[str, Any]:
+    """Take settings from a configuration file, or read them from the command line."""
+    try:
+        settings = yaml.safe_load(value) if isinstance(value, str) else value
+    except yaml.YAMLError as exc:
+        raise typer.BadParameter(f"cannot be read as YAML: {str(exc).splitlines()[0]}") from None
+    if not isinstance(settings, dict):
+        raise typer.BadParameter(
+            f"{value!r} names no settings: give for example '{{batch_size: 64}}'"
+        )
+    return settings
 
 
 def train(
@@ -41,6 +55,17 @@ def train(
         int | None,
         typer.Option("--steps", min=1, help="Training steps.", show_default="the generator's"),
     ] = None,
+    settings: Annotated[
+        dict[str, Any] | None,
+        typer.Option(
+            "--settings",
+            help="Settings of the generator as YAML, e.g. '{batch_size: 64}'; in a configuration "
+            "file, lines below 'settings:'.",
+            parser=_settings,
+            metavar="YAML",
+            show_default=False,
+        ),
+    ] = None,
     config: Config = None,
 ) -> None:
     """Train a generator; started again with the same folder, it continues."""
@@ -50,7 +75,13 @@ def train(
     file = None if data is None else dataset_file(data, output, seed)
     with progress_bar("training") as progress:
         trained = train_generator(
-            generator, file, output, seed=seed, steps=steps, progress=progress
+            generator,
+            file,
+            output,
+            seed=seed,
+            steps=steps,
+            settings=settings,
+            progress=progress,
         )
     say(
         f"trained: kind '{trained.kind}', {trained.card.get('training_minutes')} minutes, "

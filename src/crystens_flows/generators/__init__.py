@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from crystens_flows.errors import CheckpointError, InputError, import_extra
 from crystens_flows.generators.base import Generator, Progress
@@ -135,6 +137,7 @@ def train_generator(
     *,
     seed: int = 0,
     steps: int | None = None,
+    settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Generator:
     """
@@ -152,6 +155,8 @@ def train_generator(
         Seed of initialisation, order and noise.
     steps
         Number of training steps; the generator's default if None.
+    settings
+        Settings of the generator by name; its defaults for the others.
     progress
         Called with the steps done and the steps in all.
 
@@ -163,7 +168,7 @@ def train_generator(
     Raises
     ------
     InputError
-        If there is no such generator to train.
+        If there is no such generator to train, or it has no such setting.
     DatasetError
         If the data set cannot be read or lacks a split.
     OutputFolderError
@@ -183,6 +188,7 @@ def train_generator(
         data=data,
         seed=seed,
         steps=steps,
+        settings=settings,
         progress=progress,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -47,6 +47,7 @@ class Generator(ABC):
         data: str = "unnamed",
         seed: int = 0,
         steps: int | None = None,
+        settings: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
     ) -> Generator:
         """
@@ -65,6 +66,9 @@ class Generator(ABC):
             Seed of initialisation, order and noise.
         steps
             Number of training steps; the kind's default if None.
+        settings
+            Settings of the kind by name, as a configuration file gives them; defaults for the
+            others.
         progress
             Called with the steps done and the steps in all.
 
@@ -72,6 +76,11 @@ class Generator(ABC):
         -------
         Generator
             The trained generator, as :meth:`load` gives it from `folder`.
+
+        Raises
+        ------
+        InputError
+            If a setting is unknown, before anything is written.
         """
 
     @abstractmethod

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from jobflow import Maker, job
 
@@ -29,6 +30,8 @@ class TrainMaker(Maker):
         Seed of initialisation, order and noise.
     steps
         Number of training steps; the generator's default if None.
+    settings
+        Settings of the generator by name; its defaults for the others.
     folder
         Where the checkpoint goes; relative to the folder of the job.
     """
@@ -37,6 +40,7 @@ class TrainMaker(Maker):
     generator: str = "default"
     seed: int = 0
     steps: int | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
     folder: str = "checkpoint"
 
     @job(output_schema=TrainDocument)
@@ -58,7 +62,14 @@ class TrainMaker(Maker):
         from crystens_flows.generators import train_generator
 
         folder = Path(self.folder).resolve()
-        trained = train_generator(self.generator, dataset, folder, seed=self.seed, steps=self.steps)
+        trained = train_generator(
+            self.generator,
+            dataset,
+            folder,
+            seed=self.seed,
+            steps=self.steps,
+            settings=self.settings,
+        )
         return TrainDocument(
             generator=trained.kind,
             checkpoint=str(folder),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ from crystens_flows.generators.flow.training import (
     train_flow,
     train_specification,
 )
+from crystens_flows.generators.settings import NoSettings, read_settings
 from crystens_flows.representation import MAX_SITES, render
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ class FlowGenerator(Generator):
         data: str = "unnamed",
         seed: int = 0,
         steps: int | None = None,
+        settings: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
     ) -> FlowGenerator:
         """
@@ -127,6 +129,7 @@ class FlowGenerator(Generator):
         See :meth:`Generator.fit`; `steps` is the number of steps of the flow network (default
         8000), the specification model takes at most 2500.
         """
+        read_settings(NoSettings, settings, cls.kind)
         steps = DEFAULT_STEPS if steps is None else steps
         if steps < 1:
             raise InputError(f"steps must be at least 1, not {steps}")
