@@ -12,9 +12,13 @@ from crystens_flows.errors import InputError, import_extra
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-WELL_DEPTHS = (0.1, 0.6, 0.02)
+WELL_DEPTHS = (0.1, 0.6, 0.05)
 """Of the pair potential, eV: between two atoms of other elements, one of them and one of
-:data:`ANIONS`, and two of those. Crystals of salts and oxides stay much what they are."""
+:data:`ANIONS`, and two of those."""
+
+ANION_GAP = 1.5
+"""How much farther than their covalent radii two anions are at the minimum, A; without it salts and
+oxides would collapse."""
 
 ANIONS = (7, 8, 9, 15, 16, 17, 34, 35, 52, 53)
 """Atomic numbers of nitrogen to fluorine, phosphorus to chlorine, and those below."""
@@ -66,8 +70,9 @@ def pair_potential() -> Any:
     """
     Return a Morse potential between all atoms, with its minimum at the sum of covalent radii.
 
-    Energy and force are shifted so that both end smoothly at twice that distance. It knows no
-    charges: it is for tests of what happens to energies, forces and stresses, not for their values.
+    For two anions the minimum is farther, by :data:`ANION_GAP`. Energy and force are shifted so
+    that both end smoothly at twice its distance. It knows no charges: it is for tests of what
+    happens to energies, forces and stresses, not for their values.
 
     Returns
     -------
@@ -95,14 +100,17 @@ def _evaluated(atoms: Any) -> dict[str, Any]:
     lists = import_extra("ase.neighborlist", "ase", "the stand-in for VASP")
     data = import_extra("ase.data", "ase", "the stand-in for VASP")
     radii = data.covalent_radii[atoms.numbers]
-    first, second, vectors, distances = lists.neighbor_list("ijDd", atoms, 2 * radii)
-    minimum = radii[first] + radii[second]
     is_anion = np.isin(atoms.numbers, ANIONS).astype(int)
-    depths = np.array(WELL_DEPTHS)[is_anion[first] + is_anion[second]]
+    cutoffs = 2 * radii + ANION_GAP * is_anion
+    first, second, vectors, distances = lists.neighbor_list("ijDd", atoms, cutoffs)
+    n_anions = is_anion[first] + is_anion[second]
+    minimum = radii[first] + radii[second] + ANION_GAP * (n_anions == 2)
+    depths = np.array(WELL_DEPTHS)[n_anions]
     end, slope_there = _morse(2 * minimum, minimum, depths)
     energies, slopes = _morse(distances, minimum, depths)
-    energies -= end + slope_there * (distances - 2 * minimum)
-    slopes -= slope_there
+    inside = distances < 2 * minimum
+    energies = inside * (energies - end - slope_there * (distances - 2 * minimum))
+    slopes = inside * (slopes - slope_there)
     pulls = (slopes / distances)[:, None] * vectors
     forces = np.zeros((len(atoms), 3))
     np.add.at(forces, first, pulls)

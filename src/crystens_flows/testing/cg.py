@@ -121,21 +121,44 @@ class Relaxation:
 
     def _forces_vanish(self, point: _Point) -> bool:
         n_atoms = len(self.atoms)
-        sizes = np.linalg.norm(point.force, axis=1)
-        sizes[n_atoms:] *= _cell_factor(n_atoms) / n_atoms
-        return bool(sizes.max() < max(-self.ediffg, 1e-8))
+        # those of the filter are turned and scaled with the cell
+        on_cell = point.force[n_atoms:] * _cell_factor(n_atoms) / n_atoms
+        on_ions = self.atoms.get_forces() * (not self._fixed_ions)
+        largest = np.linalg.norm(np.vstack([on_ions, on_cell]), axis=1).max()
+        return bool(largest < max(-self.ediffg, 1e-8))
 
     def _evaluate(self, x: NDArray[np.float64]) -> _Point:
         if self.n_steps >= self.max_steps:
             raise NoStepsLeftError
         self._system.set_positions(x)
-        energy = self._system.get_potential_energy()
+        energy = free_energy(self.atoms)
         force = np.array(self._system.get_forces())
         if self._fixed_ions:
             force[: len(self.atoms)] = 0.0
         self.n_steps += 1
         self.record()
         return _Point(x.copy(), energy, force)
+
+
+def free_energy(atoms: Any) -> float:
+    """
+    Return the energy that the forces are derivatives of.
+
+    Parameters
+    ----------
+    atoms
+        The structure, with a calculator.
+
+    Returns
+    -------
+    float
+        The free energy, or the energy of a calculator that knows only one, eV.
+    """
+    calculators = import_extra("ase.calculators.calculator", "ase", "the stand-in for VASP")
+    try:
+        return float(atoms.get_potential_energy(force_consistent=True))
+    except calculators.PropertyNotImplementedError:
+        return float(atoms.get_potential_energy())
 
 
 def _with_cell(atoms: Any, isif: int) -> Any:

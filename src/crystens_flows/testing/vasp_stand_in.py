@@ -25,13 +25,13 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
 from crystens_flows.errors import CrystensError, InputError
 from crystens_flows.testing.calculators import load_calculator
-from crystens_flows.testing.cg import Relaxation
+from crystens_flows.testing.cg import Relaxation, free_energy
 from crystens_flows.testing.electrons import IonicStep, electrons
 from crystens_flows.testing.inputs import Inputs, read_inputs
 from crystens_flows.testing.outcar import (
@@ -152,15 +152,15 @@ def _run(folder: Path, options: argparse.Namespace) -> None:
         os.truncate(folder / "CONTCAR", (folder / "CONTCAR").stat().st_size // 2)
 
 
-def _step(atoms: object, before: IonicStep | None) -> IonicStep:
+def _step(atoms: Any, before: IonicStep | None) -> IonicStep:
     number = before.number + 1 if before else 1
-    energy = float(atoms.get_potential_energy())  # type: ignore[attr-defined]
-    forces = np.array(atoms.get_forces(apply_constraint=False))  # type: ignore[attr-defined]
-    stress = -KBAR * np.array(atoms.get_stress(voigt=False))  # type: ignore[attr-defined]
+    energy = free_energy(atoms)
+    forces = np.array(atoms.get_forces(apply_constraint=False))
+    stress = -KBAR * np.array(atoms.get_stress(voigt=False))
     if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
         raise InputError(f"energy, forces or stress are not finite at ionic step {number}")
     change = energy - before.energy if before else energy
-    return IonicStep(number, atoms.copy(), energy, change, forces, stress)  # type: ignore[attr-defined]
+    return IonicStep(number, atoms.copy(), energy, change, forces, stress)
 
 
 def _say(text: str, stream: TextIO | None = None) -> None:
