@@ -13,7 +13,10 @@ from crystens_flows.generators.checkpoints import read_header, refuse_foreign
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 
-GENERATOR_CLASSES = {"flow": "crystens_flows.generators.flow.generator:FlowGenerator"}
+GENERATOR_CLASSES = {
+    "flow": "crystens_flows.generators.flow.generator:FlowGenerator",
+    "imagen": "crystens_flows.generators.imagen.generator:ImagenGenerator",
+}
 """Where the class of each kind of generator is, imported when it is needed."""
 
 SHIPPED_GENERATORS = {"default": SHIPPED_WEIGHTS / "default"}
@@ -23,7 +26,7 @@ SHIPPED_DATA = (
     "crystals shipped with the package: Materials Project by MP-20 and MPTS-52, CC BY 4.0"
 )
 
-TRAINABLE_GENERATORS = {"default": "flow"}
+TRAINABLE_GENERATORS = {"default": "flow", "imagen": "imagen"}
 """Kind of generator trained for each name given to ``crystens train --generator``."""
 
 

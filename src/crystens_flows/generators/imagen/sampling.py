@@ -1,0 +1,188 @@
+"""From noise to CrysTens, one image after the other or in fewer steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from crystens_flows.generators.imagen.diffusion import (
+    Condition,
+    alpha_sigma,
+    image_schedule,
+    predict_image,
+)
+from crystens_flows.generators.imagen.downscale import DOWNSCALES
+from crystens_flows.generators.imagen.settings import SamplingSettings
+from crystens_flows.representation.layout import SHAPE, SIZE
+
+Noise = Callable[[tuple[int, ...]], torch.Tensor]
+"""Makes normal noise of a shape whose first axis is the batch."""
+
+Step = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""Takes noisy images, estimates of the clean ones, times and next times to less noisy images."""
+
+
+class SampleNoise:
+    """
+    Normal noise of samples, each from a stream of its own.
+
+    Parameters
+    ----------
+    seed
+        Seed of the sampling.
+    indices
+        Index of each sample of the batch.
+    device
+        Where the noise is needed; it is drawn on the CPU, so that all devices see the same.
+    """
+
+    def __init__(self, seed: int, indices: Sequence[int], device: torch.device) -> None:
+        self.streams = [np.random.default_rng([seed, index]) for index in indices]
+        self.device = device
+
+    def __call__(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """Draw the next noise of each sample, of this shape together."""
+        noise = np.empty(shape, dtype=np.float32)
+        for stream, row in zip(self.streams, noise, strict=True):
+            stream.standard_normal(out=row, dtype=np.float32)
+        return torch.from_numpy(noise).to(self.device)
+
+
+def _ancestral(noise: Noise) -> Step:
+    """Draw from the distribution of the next image, as the library does to the last step."""
+
+    def step(
+        noisy: torch.Tensor, image: torch.Tensor, time: torch.Tensor, following: torch.Tensor
+    ) -> torch.Tensor:
+        mean, _, log_variance = image_schedule().q_posterior(
+            x_start=image, x_t=noisy, t=time, t_next=following
+        )
+        spread = (0.5 * log_variance).exp() * (following > 0)[:, None, None, None]
+        return mean + spread * noise(tuple(noisy.shape))
+
+    return step
+
+
+def _ddim() -> Step:
+    """Follow the probability flow to first order (arXiv 2010.02502)."""
+
+    def step(
+        noisy: torch.Tensor, image: torch.Tensor, time: torch.Tensor, following: torch.Tensor
+    ) -> torch.Tensor:
+        alpha, sigma = alpha_sigma(image_schedule().get_condition(time))
+        next_alpha, next_sigma = alpha_sigma(image_schedule().get_condition(following))
+        return next_alpha * image + next_sigma * (noisy - alpha * image) / sigma
+
+    return step
+
+
+def _dpm() -> Step:
+    """Follow it to second order: DPM-Solver++ (2M), arXiv 2211.01095."""
+    last: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def step(
+        noisy: torch.Tensor, image: torch.Tensor, time: torch.Tensor, following: torch.Tensor
+    ) -> torch.Tensor:
+        nonlocal last
+        now, then = (image_schedule().get_condition(t) for t in (time, following))
+        ahead = (then - now)[:, None, None, None] / 2
+        _, sigma = alpha_sigma(now)
+        next_alpha, next_sigma = alpha_sigma(then)
+        straight = image
+        if last is not None:
+            straight = image + ahead / (2 * last[1]) * (image - last[0])
+        last = (image, ahead)
+        return next_sigma / sigma * noisy - next_alpha * torch.expm1(-ahead) * straight
+
+    return step
+
+
+def denoise(
+    network: nn.Module,
+    shape: tuple[int, ...],
+    noise: Noise,
+    settings: SamplingSettings,
+    condition: Condition | None = None,
+) -> torch.Tensor:
+    """
+    Carry noise to images with one network.
+
+    Parameters
+    ----------
+    network
+        The network.
+    shape
+        Shape of the images, (n, channels, size, size).
+    noise
+        Source of the noise.
+    settings
+        Sampler and number of steps.
+    condition
+        What the second network is shown.
+
+    Returns
+    -------
+    torch.Tensor
+        Images in -1..1 of that shape.
+    """
+    steps: dict[str, Callable[[], Step]] = {
+        "ancestral": lambda: _ancestral(noise),
+        "ddim": _ddim,
+        "dpm": _dpm,
+    }
+    step = steps[settings.sampler]()
+    images = noise(shape)
+    times = torch.linspace(1.0, 0.0, settings.steps + 1, device=images.device)
+    for k in range(settings.steps):
+        time, following = times[k].expand(shape[0]), times[k + 1].expand(shape[0])
+        clean = predict_image(network, images, time, condition, settings.threshold)
+        if k == settings.steps - 1 and settings.sampler != "ancestral":
+            # the schedule ends with some noise left, which would stay in the sample
+            images = clean
+        else:
+            images = step(images, clean, time, following)
+    return images.clamp(-1.0, 1.0)
+
+
+@torch.no_grad()
+def sample_cascade(
+    networks: dict[str, nn.Module],
+    n_samples: int,
+    noise: Noise,
+    downscale: str,
+    settings: SamplingSettings,
+) -> torch.Tensor:
+    """
+    Sample with one network after the other.
+
+    Parameters
+    ----------
+    networks
+        ``base`` and ``super_resolution``.
+    n_samples
+        Size of the batch.
+    noise
+        Source of the noise.
+    downscale
+        What the first network has learnt, a key of
+        :data:`~crystens_flows.generators.imagen.downscale.DOWNSCALES`.
+    settings
+        How to sample.
+
+    Returns
+    -------
+    torch.Tensor
+        Normalised CrysTens in 0..1, shape (n_samples, 4, 64, 64).
+    """
+    way = DOWNSCALES[downscale]
+    small_shape = (n_samples, way.channels, SIZE // 2, SIZE // 2)
+    small = denoise(networks["base"], small_shape, noise, settings)
+    shown = way.up(small)
+    time = torch.full((n_samples,), settings.condition_noise, device=small.device)
+    condition = Condition.noised(shown, time, noise(tuple(shown.shape)))
+    shape = (n_samples, *SHAPE)
+    images = denoise(networks["super_resolution"], shape, noise, settings, condition)
+    return (images + 1) / 2
