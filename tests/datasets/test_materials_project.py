@@ -1,13 +1,5 @@
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
-
 import pytest
 from pymatgen.core import Lattice, Structure
 
@@ -15,6 +7,7 @@ from crystens_flows.datasets import MaterialsProject, Record, build_dataset
 from crystens_flows.datasets.materials_project import entry_from_summary
 from crystens_flows.datasets.parse import parse_entry
 from crystens_flows.errors import DatasetError
+from materials_project_server import KEY, materials_project
 
 pytest.importorskip("mp_api.client", reason="needs the extra mp")
 
@@ -30,59 +23,24 @@ MATERIALS = {
     }
     for i, number in enumerate((22862, 149, 13))
 }
-KEY = "0123456789abcdef0123456789abcdef"
 
 
-class Server(BaseHTTPRequestHandler):
-    """The part of the Materials Project's interface that a query meets."""
-
-    def do_GET(self):
-        url = urlsplit(self.path)
-        query = {name: values[0] for name, values in parse_qs(url.query).items()}
-        self.server.queries.append((url.path, query, self.headers.get("x-api-key")))
-        if url.path == "/heartbeat":
-            self.answer(
-                {"version": "0.87.3", "db_version": "2026.1.1", "access_controlled_batch_ids": []}
-            )
-        elif self.headers.get("x-api-key") != KEY:
-            self.answer({"detail": "Invalid authentication credentials"}, status=401)
-        else:
-            ids = query["material_ids"].split(",") if "material_ids" in query else list(MATERIALS)
-            found = [MATERIALS[name] for name in ids if name in MATERIALS]
-            limit = float(query.get("energy_above_hull_max", "inf"))
-            found = [doc for doc in found if doc["energy_above_hull"] <= limit]
-            fields = query["_fields"].split(",")
-            data = [{name: doc[name] for name in fields} for doc in found]
-            start = int(query.get("_skip", 0))
-            page = data[start : start + int(query.get("_limit", 100))]
-            self.answer({"data": page, "meta": {"total_doc": len(data)}})
-
-    def answer(self, content, status=200):
-        body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments):
-        """Stay silent."""
+def summary(query):
+    """Find the materials of a query; none of them is left out for its chemical system."""
+    ids = query["material_ids"].split(",") if "material_ids" in query else list(MATERIALS)
+    limit = float(query.get("energy_above_hull_max", "inf"))
+    found = [MATERIALS[name] for name in ids if name in MATERIALS]
+    return [doc for doc in found if doc["energy_above_hull"] <= limit]
 
 
 @pytest.fixture
 def server():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as running:
-        running.queries = []
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
+    with materials_project(summary) as running:
         yield running
-        running.shutdown()
-        thread.join()
 
 
 READ = """
-import json, sys, warnings
-warnings.simplefilter("ignore")
+import json, sys
 from crystens_flows.datasets import MaterialsProject, build_dataset
 from crystens_flows.errors import DatasetError
 try:
@@ -93,27 +51,13 @@ except DatasetError as error:
 """
 
 
-def read_from(server, **query):
-    """Read in a process of its own: the client takes its address when it is imported."""
-    host, port = server.server_address
-    environment = {**os.environ, "MP_API_ENDPOINT": f"http://{host}:{port}/", "NO_PROXY": host}
-    done = subprocess.run(
-        [sys.executable, "-c", READ, json.dumps(query)],
-        env=environment,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def test_query(server):
-    ids, above_hull = read_from(
-        server, api_key=KEY, chemsys=["Na-Cl", "K-*"], max_energy_above_hull=0.015
+    ids, above_hull = server.run(
+        READ, {"api_key": KEY, "chemsys": ["Na-Cl", "K-*"], "max_energy_above_hull": 0.015}
     )
     assert ids == ["mp-149", "mp-22862"]
     assert above_hull == pytest.approx([0.01, 0.0])
-    queries = [query for path, query, _ in server.queries if path != "/heartbeat"]
+    queries = [query for path, query in server.queries if path != "/heartbeat"]
     assert queries[0]["chemsys"] == "Na-Cl,K-*"
     assert (queries[0]["nsites_min"], queries[0]["nsites_max"]) == ("1", "52")
     assert queries[0]["_fields"] == "material_id"
@@ -121,14 +65,14 @@ def test_query(server):
 
 
 def test_key_that_is_refused(server):
-    message = read_from(server, api_key=KEY[::-1])
+    message = server.run(READ, {"api_key": KEY[::-1]})
     assert "gave no answer" in message
     assert "check the API key" in message
     assert "\n" not in message
 
 
 def test_no_such_material(server):
-    assert "empty data set" in read_from(server, api_key=KEY, material_ids=["mp-1"])
+    assert "empty data set" in server.run(READ, {"api_key": KEY, "material_ids": ["mp-1"]})
 
 
 def test_without_a_key(monkeypatch):

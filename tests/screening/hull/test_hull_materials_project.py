@@ -1,116 +1,75 @@
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
+from collections import Counter
 
 import pytest
 
 from crystens_flows.errors import DatasetError, InputError
-from crystens_flows.screening.hull import HullReference
+from crystens_flows.screening.hull import HullReference, HullService
+from materials_project_server import KEY, materials_project
 
 pytest.importorskip("mp_api.client", reason="needs the extra mp")
 
-KEY = "0123456789abcdef0123456789abcdef"
-FIELDS = ("material_id", "formula_pretty", "formation_energy_per_atom")
 ENTRIES = [
     ("mp-22862", "NaCl", "Cl-Na", -2.1),
     ("mp-149", "Na", "Na", 0.0),
     ("mp-13", "Cl2", "Cl", 0.0),
     ("mp-2", "KCl", "Cl-K", -2.2),
+    ("mp-3", "KCl3", "Cl-K", None),
 ]
+MANY = ["H", "Li", "Be", "B", "C", "N", "O", "F", "Na", "Mg", "Al"]
 
 
-class Server(BaseHTTPRequestHandler):
-    """The part of the Materials Project's interface that asks for thermodynamics."""
-
-    def do_GET(self):
-        url = urlsplit(self.path)
-        query = {name: values[0] for name, values in parse_qs(url.query).items()}
-        self.server.queries.append((url.path, query))
-        if url.path == "/heartbeat":
-            self.answer(
-                {"version": "0.87.3", "db_version": "2026.1.1", "access_controlled_batch_ids": []}
-            )
-        elif self.headers.get("x-api-key") != KEY:
-            self.answer({"detail": "Invalid authentication credentials"}, status=401)
-        else:
-            systems = query["chemsys"].split(",")
-            fields = query["_fields"].split(",")
-            docs = [
-                {
-                    "material_id": name,
-                    "formula_pretty": formula,
-                    "formation_energy_per_atom": energy,
-                }
-                for name, formula, system, energy in ENTRIES
-                if system in systems
-            ]
-            data = [{name: doc[name] for name in fields} for doc in docs]
-            start = int(query.get("_skip", 0))
-            page = data[start : start + int(query.get("_limit", 100))]
-            self.answer({"data": page, "meta": {"total_doc": len(data)}})
-
-    def answer(self, content, status=200):
-        body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments):
-        """Stay silent."""
+def thermo(query):
+    """Find the entries of some chemical systems."""
+    return [
+        {"material_id": name, "formula_pretty": formula, "formation_energy_per_atom": energy}
+        for name, formula, system, energy in ENTRIES
+        if system in query["chemsys"].split(",")
+    ]
 
 
 @pytest.fixture
 def server():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as running:
-        running.queries = []
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
+    with materials_project(thermo) as running:
         yield running
-        running.shutdown()
-        thread.join()
+
+
+@pytest.fixture
+def no_key(monkeypatch):
+    from pymatgen.core import SETTINGS
+
+    monkeypatch.delenv("MP_API_KEY", raising=False)
+    monkeypatch.delitem(SETTINGS, "PMG_MAPI_KEY", raising=False)
+
+
+def systems_asked(server):
+    """Count how often each chemical system was asked for."""
+    queries = [query for path, query in server.queries if "thermo" in path]
+    assert {query["thermo_types"] for query in queries} == {"GGA_GGA+U"}
+    return Counter(system for query in queries for system in query["chemsys"].split(","))
 
 
 READ = """
-import json, sys, warnings
-warnings.simplefilter("ignore")
+import json, sys
 from crystens_flows.errors import DatasetError
 from crystens_flows.screening.hull import HullReference
+found = []
 for systems, key in json.loads(sys.argv[1]):
     try:
         reference = HullReference.from_materials_project(systems, api_key=key)
         results = reference.evaluate(["NaCl", "NaK", "Na", "KCl"], [-2.0, 0.0, 0.1, -2.0])
-        print(json.dumps([reference.ids, reference.name,
-                          [r.energy_above_hull for r in results], [r.reason for r in results]]))
+        found.append([reference.ids, reference.name,
+                      [r.energy_above_hull for r in results], [r.reason for r in results]])
     except DatasetError as error:
-        print(json.dumps(str(error)))
+        found.append(str(error))
+print(json.dumps(found))
 """
 
 
-def read_from(server, *queries):
-    """Read in a process of its own: the client takes its address when it is imported."""
-    host, port = server.server_address
-    environment = {**os.environ, "MP_API_ENDPOINT": f"http://{host}:{port}/", "NO_PROXY": host}
-    done = subprocess.run(
-        [sys.executable, "-c", READ, json.dumps(queries)],
-        env=environment,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return [json.loads(line) for line in done.stdout.splitlines()[-len(queries) :]]
-
-
 def test_queries(server):
-    found, nothing, refused = read_from(
-        server, (["Na-Cl", "K-Cl", "Cl-Na"], KEY), (["Li"], KEY), (["Na-Cl"], KEY[::-1])
+    found, nothing, refused = server.run(
+        READ, [(["Na-Cl", "K-Cl", "Cl-Na"], KEY), (["Li"], KEY), (["Na-Cl"], KEY[::-1])]
     )
     ids, name, above_hull, reasons = found
     assert ids == ["mp-13", "mp-149", "mp-2", "mp-22862"]
@@ -118,21 +77,59 @@ def test_queries(server):
     assert above_hull == [pytest.approx(0.1), None, pytest.approx(0.1), pytest.approx(0.2)]
     # nobody asked for this system, so that having no entry of it says nothing
     assert reasons == [None, "chemical system not in the reference: K-Na", None, None]
-    asked = [query for path, query in server.queries if "thermo" in path]
-    systems = {system for query in asked for system in query["chemsys"].split(",")}
-    assert systems == {"Na", "Cl", "K", "Cl-Na", "Cl-K", "Li"}
-    assert {query["thermo_types"] for query in asked} == {"GGA_GGA+U"}
+    assert set(systems_asked(server)) == {"Na", "Cl", "K", "Cl-Na", "Cl-K", "Li"}
     assert "no entries in Li" in nothing
     assert "gave no answer" in refused
     assert "check the API key" in refused
     assert "\n" not in refused
 
 
-def test_without_a_key(monkeypatch):
-    from pymatgen.core import SETTINGS
+EVALUATE = """
+import json, os, sys
+from pymatgen.core import Composition
+from crystens_flows.screening.hull import HullService
+key, *batches = json.loads(sys.argv[1])
+os.environ["MP_API_KEY"] = key
+service = HullService("mp")
+found = []
+for formulas in batches:
+    results = service.evaluate([Composition(f) for f in formulas], [-2.0] * len(formulas))
+    found.append([[r.energy_above_hull, list(r.decomposition_ids), r.elements_only, r.reason,
+                   shift and shift.shift] for r, shift in results])
+print(json.dumps(found))
+"""
 
-    monkeypatch.delenv("MP_API_KEY", raising=False)
-    monkeypatch.delitem(SETTINGS, "PMG_MAPI_KEY", raising=False)
+
+def test_service_asks_for_each_system_once(server):
+    many = "".join(MANY)
+    first, second = server.run(
+        EVALUATE, [KEY, ["NaCl", "Na2Cl2", many, "XNaCl"], ["KCl", "NaCl", "Na", "PoAt", many]]
+    )
+    assert systems_asked(server) == Counter(["Na", "Cl", "K", "Cl-Na", "Cl-K", "At", "Po", "At-Po"])
+    # every system of which no entry is there was still asked for
+    salt, salt_again, too_many, dummy = first
+    assert salt == salt_again == second[1]
+    above, ids, elements_only, reason, shift = salt
+    assert above == pytest.approx(-2.0 + shift + 2.1)
+    assert (ids, elements_only, reason) == (["mp-22862"], False, None)
+    assert second[0][1:4] == [["mp-2"], False, None]
+    assert second[2][3] is None
+    unknown = second[3]
+    assert unknown[0] == pytest.approx(-2.0 + unknown[4])
+    assert unknown[2:4] == [True, None]
+    for each in (too_many, second[4]):
+        assert each[0] is None
+        assert each[3].startswith("chemical system not in the reference: Al-B-Be")
+    assert dummy[0] is None
+    assert "is no element" in dummy[3]
+
+
+def test_service_says_at_once_that_there_is_no_key(no_key):
+    with pytest.raises(DatasetError, match=r"API key: give api_key or set MP_API_KEY.*shipped"):
+        HullService("mp")
+
+
+def test_without_a_key(no_key):
     with pytest.raises(DatasetError, match=r"API key: give api_key or set MP_API_KEY.*shipped"):
         HullReference.from_materials_project(["Na-Cl"])
 
@@ -143,7 +140,7 @@ def test_without_a_key(monkeypatch):
         (["Na-Xq"], "'Na-Xq' holds 'Xq', which is no element"),
         (["Na-*"], "which is no element"),
         ([], "no chemical systems"),
-        (["-".join(["H", "Li", "Be", "B", "C", "N", "O", "F", "Na", "Mg", "Al"])], "at most 10"),
+        (["-".join(MANY)], "at most 10"),
     ],
 )
 def test_no_chemical_system(systems, message):

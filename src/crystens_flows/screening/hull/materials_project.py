@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import combinations
-from typing import Any
 
 from pymatgen.core import Element
 
@@ -36,27 +35,78 @@ def from_materials_project(
     asked = tuple(dict.fromkeys(_read_system(system) for system in chemical_systems))
     if not asked:
         raise InputError("no chemical systems: give some, e.g. ['Li-Fe-O']")
+    rows = download(subsystems(asked), api_key)
+    names = ", ".join(chemical_system(tuple(system)) for system in asked)
+    if not rows:
+        raise DatasetError(f"the Materials Project has no entries in {names}")
+    return HullReference.from_rows(f"Materials Project ({THERMO_TYPE}), {names}", rows, asked)
+
+
+def subsystems(systems: Iterable[frozenset[int]]) -> set[frozenset[int]]:
+    """
+    Find all chemical systems that have a part in the hulls of some.
+
+    Parameters
+    ----------
+    systems
+        Chemical systems, as sets of atomic numbers.
+
+    Returns
+    -------
+    set of frozenset
+        These, and all that some of their elements make.
+    """
+    return {
+        frozenset(part)
+        for system in systems
+        for size in range(1, len(system) + 1)
+        for part in combinations(system, size)
+    }
+
+
+def download(
+    systems: Collection[frozenset[int]], api_key: str | None = None
+) -> list[tuple[str, str, str, float]]:
+    """
+    Download the entries of some chemical systems, those of their subsystems not among them.
+
+    Parameters
+    ----------
+    systems
+        Chemical systems, as sets of atomic numbers.
+    api_key
+        As for :meth:`HullReference.from_materials_project`.
+
+    Returns
+    -------
+    list of tuple
+        For each entry where it stands, its id, its formula and its formation energy in eV/atom.
+        Entries without an energy are left out.
+
+    Raises
+    ------
+    DatasetError
+        If there is no API key, or the Materials Project does not answer.
+    MissingExtraError
+        If mp-api is not installed.
+    """
     key = find_api_key(api_key, OFFLINE)
     client = import_extra("mp_api.client", "mp", "reading the Materials Project")
-    subsystems = sorted(
-        {
-            chemical_system(part)
-            for system in asked
-            for size in range(1, len(system) + 1)
-            for part in combinations(sorted(system), size)
-        }
-    )
-    docs: dict[str, Any] = {}
+    names = sorted(chemical_system(tuple(sorted(system))) for system in systems)
+    found: dict[str, tuple[str, float]] = {}
     try:
         with client.MPRester(key, mute_progress_bars=True) as rester:
-            for start in range(0, len(subsystems), _SYSTEMS_PER_QUERY):
-                found = rester.materials.thermo.search(
-                    chemsys=subsystems[start : start + _SYSTEMS_PER_QUERY],
+            for start in range(0, len(names), _SYSTEMS_PER_QUERY):
+                docs = rester.materials.thermo.search(
+                    chemsys=names[start : start + _SYSTEMS_PER_QUERY],
                     thermo_types=[THERMO_TYPE],
                     all_fields=False,
                     fields=_FIELDS,
                 )
-                docs.update((str(doc.material_id), doc) for doc in found)
+                for doc in docs:
+                    if doc.formation_energy_per_atom is not None:
+                        entry = str(doc.formula_pretty), float(doc.formation_energy_per_atom)
+                        found[str(doc.material_id)] = entry
     except Exception as exc:
         # requests, the client and its models each raise their own kinds
         reason = " ".join(str(exc).split())[:200]
@@ -64,23 +114,8 @@ def from_materials_project(
             f"the Materials Project gave no answer ({reason}): check the API key and the "
             f"network; {OFFLINE}"
         ) from exc
-    if not docs:
-        raise DatasetError(f"the Materials Project has no entries in {', '.join(subsystems)}")
-    names = ", ".join(chemical_system(tuple(system)) for system in asked)
-    return HullReference.from_rows(
-        f"Materials Project ({THERMO_TYPE}), {names}",
-        (
-            (
-                f"Materials Project {name}",
-                name,
-                str(docs[name].formula_pretty),
-                docs[name].formation_energy_per_atom,
-            )
-            # the order of an answer is nobody's promise
-            for name in sorted(docs)
-        ),
-        asked,
-    )
+    # the order of an answer is nobody's promise
+    return [(f"Materials Project {name}", name, *found[name]) for name in sorted(found)]
 
 
 def _read_system(text: str) -> frozenset[int]:

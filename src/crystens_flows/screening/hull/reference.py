@@ -279,35 +279,36 @@ class HullReference:
             systems,
         )
 
-    def joined(self, other: HullReference) -> HullReference:
+    def extended(
+        self,
+        rows: Iterable[tuple[str, str | None, Composition | str, float | str | None]],
+        systems: Iterable[frozenset[int]],
+    ) -> HullReference:
         """
-        Put the entries of another reference with these.
+        Put further entries with these, for further chemical systems.
 
         Parameters
         ----------
-        other
-            Of the same data base; entries with an id that is here already are left out.
+        rows
+            As for :meth:`from_rows`; entries with an id that is here already are left out.
+        systems
+            The chemical systems that they were asked for.
 
         Returns
         -------
         HullReference
-            With this one's name, for the systems of both.
+            With this one's name; itself stays what it is.
+
+        Raises
+        ------
+        InputError
+            If a row has no valid composition or energy.
         """
         known = set(self.ids) - {None}
-        parts: list[tuple[HullReference, Iterable[int]]] = [(self, range(len(self)))]
-        parts.append((other, [i for i, name in enumerate(other.ids) if name not in known]))
-        systems = None
-        if self.systems is not None and other.systems is not None:
-            systems = (*self.systems, *other.systems)
-        return HullReference.from_rows(
-            self.name,
-            (
-                (f"{part.name} entry {i}", part.ids[i], part.formulas[i], part.energies[i])
-                for part, rows in parts
-                for i in rows
-            ),
-            systems,
-        )
+        entries = zip(self.ids, self.formulas, self.energies.tolist(), strict=True)
+        own = [(f"{self.name} entry {i}", *entry) for i, entry in enumerate(entries)]
+        new = [row for row in rows if row[1] not in known]
+        return HullReference.from_rows(self.name, own + new, (*(self.systems or ()), *systems))
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -9,9 +9,15 @@ from typing import Any
 from pymatgen.core import Composition, Element
 
 from crystens_flows.datasets.materials_project import find_api_key
-from crystens_flows.screening.hull.compositions import chemical_system, read_composition
+from crystens_flows.errors import import_extra
+from crystens_flows.screening.hull.compositions import read_composition
 from crystens_flows.screening.hull.evaluation import HullResult
-from crystens_flows.screening.hull.materials_project import MAX_ELEMENTS, OFFLINE
+from crystens_flows.screening.hull.materials_project import (
+    MAX_ELEMENTS,
+    OFFLINE,
+    download,
+    subsystems,
+)
 from crystens_flows.screening.hull.ranking import HullRank
 from crystens_flows.screening.hull.reference import HullReference
 from crystens_flows.screening.hull.shift import HullShift, ShiftedEnergy
@@ -42,7 +48,9 @@ class HullService:
     Raises
     ------
     DatasetError, InputError
-        If the entries cannot be read.
+        If the entries cannot be read, or there is no API key.
+    MissingExtraError
+        If mp-api is needed and not installed.
     """
 
     def __init__(self, spec: str) -> None:
@@ -50,8 +58,11 @@ class HullService:
         self.incomplete = INCOMPLETE if spec == SHIPPED else frozenset()
         self._online = spec == MATERIALS_PROJECT
         if self._online:
-            find_api_key(None, OFFLINE)  # not after the models have worked for an hour
+            # what is lacking is said before the models have worked for an hour
+            find_api_key(None, OFFLINE)
+            import_extra("mp_api.client", "mp", "reading the Materials Project")
             self._reference = _elements_alone()
+            self._downloaded: set[frozenset[int]] = set()
         else:
             self._reference = _read(spec)
 
@@ -68,6 +79,11 @@ class HullService:
         -------
         HullReference
             Each system is downloaded once, where it must be.
+
+        Raises
+        ------
+        DatasetError
+            If the Materials Project does not answer.
         """
         if self._online:
             asked = self._reference.systems or ()
@@ -77,9 +93,10 @@ class HullService:
                 if system is not None and not any(system <= known for known in asked)
             }
             if new:
-                names = sorted(chemical_system(tuple(system)) for system in new)
-                fetched = HullReference.from_materials_project(names)
-                self._reference = self._reference.joined(fetched)
+                missing = subsystems(new) - self._downloaded
+                # of some systems nothing is known
+                self._reference = self._reference.extended(download(missing), new)
+                self._downloaded |= missing
         return self._reference
 
     def card(self) -> dict[str, Any]:
