@@ -23,12 +23,9 @@ from crystens_flows.generators.imagen.data import fingerprint, load_crystals
 from crystens_flows.generators.imagen.library import import_imagen
 from crystens_flows.generators.imagen.networks import NETWORKS
 from crystens_flows.generators.imagen.sampling import SampleNoise, sample_cascade
-from crystens_flows.generators.imagen.settings import (
-    DEFAULT_STEPS,
-    ImagenSettings,
-    read_settings,
-)
+from crystens_flows.generators.imagen.settings import DEFAULT_STEPS, ImagenSettings
 from crystens_flows.generators.imagen.training import NetworkTrainer, make_accelerator
+from crystens_flows.generators.settings import read_settings
 from crystens_flows.representation.layout import SHAPE
 
 if TYPE_CHECKING:
@@ -95,7 +92,7 @@ class ImagenGenerator(Generator):
         :class:`~crystens_flows.generators.imagen.settings.ImagenSettings`. Started by ``accelerate
         launch``, all its processes train together.
         """
-        chosen = read_settings(settings)
+        chosen = read_settings(ImagenSettings, settings, cls.kind)
         steps = DEFAULT_STEPS if steps is None else steps
         if steps < 1:
             raise InputError(f"steps must be at least 1, not {steps}")

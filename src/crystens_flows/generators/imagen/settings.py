@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from crystens_flows.errors import InputError
+from crystens_flows.generators.settings import Settings
 from crystens_flows.representation.layout import SIZE
 
 DEFAULT_STEPS = 250_000
@@ -19,11 +18,7 @@ LEVELS = ("num_resnet_blocks", "layer_attns", "layer_cross_attns", "use_linear_a
 PositiveInt = Annotated[int, Field(ge=1)]
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class NetworkSettings(_Settings):
+class NetworkSettings(Settings):
     """Sizes of one U-net, named as imagen-pytorch names them."""
 
     dim: int = Field(256, ge=8, multiple_of=8, description="Base channels.")
@@ -70,7 +65,7 @@ class SuperResolutionSettings(NetworkSettings):
     memory_efficient: bool = True
 
 
-class SamplingSettings(_Settings):
+class SamplingSettings(Settings):
     """How samples are drawn; a part of what a checkpoint is known by."""
 
     sampler: Literal["ancestral", "ddim", "dpm"] = Field(
@@ -90,7 +85,7 @@ class SamplingSettings(_Settings):
     )
 
 
-class ImagenSettings(_Settings):
+class ImagenSettings(Settings):
     """Settings of the diffusion model and of its training."""
 
     base: BaseSettings = BaseSettings()
@@ -121,36 +116,3 @@ class ImagenSettings(_Settings):
         """Return what a training is known by: all but what may change when it goes on."""
         changing = {"sampling", "learning_rate", "max_grad_norm", "ema_every"}
         return self.model_dump(mode="json", exclude=changing)
-
-
-def read_settings(values: Mapping[str, Any] | None) -> ImagenSettings:
-    """
-    Read settings as a configuration file gives them.
-
-    Parameters
-    ----------
-    values
-        Settings by name, those of the networks and of sampling nested; None for the defaults.
-
-    Returns
-    -------
-    ImagenSettings
-        The settings.
-
-    Raises
-    ------
-    InputError
-        If one is unknown or not possible.
-    """
-    try:
-        return ImagenSettings.model_validate(dict(values or {}))
-    except ValidationError as exc:
-        first = exc.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            message = "is unknown"
-        raise InputError(
-            f"settings of 'imagen': {where + ': ' if where else ''}{message[:1].lower()}"
-            f"{message[1:]} (settings: {', '.join(ImagenSettings.model_fields)})"
-        ) from exc
