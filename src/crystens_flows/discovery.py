@@ -70,7 +70,7 @@ class DiscoverySummary(BaseModel):
     store: str
 
 
-def prepare_folder(folder: Path, options: DiscoveryOptions) -> None:
+def prepare_folder(folder: Path, options: BaseModel, command: str = "crystens discover") -> None:
     """
     Take a folder for a run: a new or empty one, or one where the same run was begun.
 
@@ -80,6 +80,8 @@ def prepare_folder(folder: Path, options: DiscoveryOptions) -> None:
         The folder.
     options
         The options of the run.
+    command
+        The command whose run it is.
 
     Raises
     ------
@@ -110,8 +112,7 @@ def prepare_folder(folder: Path, options: DiscoveryOptions) -> None:
     temporary = folder / f".{OPTIONS_FILE}.tmp"
     if folder.exists() and (not folder.is_dir() or any(f != temporary for f in folder.iterdir())):
         raise OutputFolderError(
-            f"{folder} is in use and holds no run of 'crystens discover': give another folder "
-            "with -o"
+            f"{folder} is in use and holds no run of '{command}': give another folder with -o"
         )
     folder.mkdir(parents=True, exist_ok=True)
     temporary.write_text(yaml.safe_dump(options.model_dump(), sort_keys=False))
