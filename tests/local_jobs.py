@@ -51,12 +51,21 @@ def collect(path, name, values):
 
 
 @job
-def split(path, name, n, depth=0):
+def split(path, name, n, depth=0, after=None):
     """Replaces itself with n jobs and one that collects them, twice over."""
     note(path, name)
     jobs = [add(path, f"{name}.{k}", k) for k in range(n)]
     if depth:
         jobs.append(split(path, f"{name}.split", n, depth - 1))
+    last = collect(path, f"{name}.collect", [each.output for each in jobs])
+    return Response(replace=Flow([*jobs, last], output=last.output))
+
+
+@job
+def split_with_failure(path, name, unless):
+    """Replaces itself with a job that ends well, one that fails, and one that collects them."""
+    note(path, name)
+    jobs = [add(path, f"{name}.good", 0), fail(path, f"{name}.bad", unless)]
     last = collect(path, f"{name}.collect", [each.output for each in jobs])
     return Response(replace=Flow([*jobs, last], output=last.output))
 

@@ -18,7 +18,17 @@ from maggma.stores import MemoryStore
 from crystens_flows import local
 from crystens_flows.errors import OutputFolderError, StoreError
 from crystens_flows.stores import open_stores
-from local_jobs import add, array, array_sum, collect, everything, fail, split, stop
+from local_jobs import (
+    add,
+    array,
+    array_sum,
+    collect,
+    everything,
+    fail,
+    split,
+    split_with_failure,
+    stop,
+)
 
 
 def job_store(tmp_path: Path) -> JobStore:
@@ -104,10 +114,51 @@ def test_a_failed_job_does_not_stop_the_others_and_is_tried_again(tmp_path):
     assert len(again.failed) == 1
     repaired.touch()
     repaired_summary = local.run(flow, store, tmp_path / "run")
-    assert lines(notes)[5:] == ["bad", "child", "grandchild"]
+    assert lines(notes)[5:] == ["bad", "child", "grandchild", "collect"]
     assert (repaired_summary.n_finished, repaired_summary.failed) == (6, {})
     assert store.get_output(grandchild.uuid) == 102
-    assert store.get_output(gathered.uuid) == [2, None]  # finished jobs are not run again
+    assert store.get_output(gathered.uuid) == [2, 100]  # which had got on without it
+    assert store.query_one({"uuid": gathered.uuid, "index": 2})
+    assert local.run(flow, store, tmp_path / "run").n_run == 0
+
+
+def test_what_got_on_without_a_job_is_run_once_more_in_a_replacement_too(tmp_path):
+    store = job_store(tmp_path)
+    notes, repaired = str(tmp_path / "notes"), tmp_path / "repaired"
+    dynamic = split_with_failure(notes, "split", str(repaired))
+    last = collect(notes, "last", [dynamic.output])
+    after = collect(notes, "after", [last.output])
+    flow = Flow([dynamic, last, after])
+    summary = local.run(flow, store, tmp_path / "run")
+    assert store.get_output(after.uuid) == [[[1, None]]]
+    (bad,) = summary.failed
+    assert summary.errors == {bad.split("(")[1].split(":")[0]: "RuntimeError: two lines"}
+    n_before = len(lines(tmp_path / "notes"))
+    repaired.touch()
+    again = local.run(flow, store, tmp_path / "run")
+    assert lines(tmp_path / "notes")[n_before:] == ["split.bad", "split.collect", "last", "after"]
+    assert store.get_output(after.uuid) == [[[1, 100]]]
+    assert (again.failed, again.errors) == ({}, {})
+    assert local.run(flow, store, tmp_path / "run").n_run == 0
+    assert store.get_output(after.uuid) == [[[1, 100]]]
+
+
+def test_what_a_job_has_started_does_not_change(tmp_path):
+    """A selection that went on without a chunk is not made anew: what it chose is being relaxed."""
+    store = job_store(tmp_path)
+    notes, repaired = str(tmp_path / "notes"), tmp_path / "repaired"
+    chunk = fail(notes, "chunk", str(repaired))
+    chosen = collect(notes, "select", [chunk.output])
+    started = split(notes, "split", 2)
+    started.function_args = (notes, "split", 2)
+    started.function_kwargs = {"after": chosen.output}
+    flow = Flow([chunk, chosen, started, collect(notes, "last", [started.output])])
+    local.run(flow, store, tmp_path / "run")
+    n_before = len(lines(tmp_path / "notes"))
+    repaired.touch()
+    assert local.run(flow, store, tmp_path / "run").n_run == 1
+    assert lines(tmp_path / "notes")[n_before:] == ["chunk"]
+    assert store.get_output(chosen.uuid) == [None]
 
 
 def test_a_job_fails_in_a_replacement(tmp_path):

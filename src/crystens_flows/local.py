@@ -54,6 +54,8 @@ class RunSummary:
     failed
         The error by ``"name (uuid:index)"`` of jobs that ended with one; the whole traceback is in
         ``run.log``, and the next start tries them again.
+    errors
+        The same errors by uuid of the job.
     stopped
         Whether a job stopped the whole run.
     """
@@ -62,6 +64,7 @@ class RunSummary:
     n_run: int = 0
     n_skipped: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
     stopped: bool = False
 
 
@@ -79,8 +82,9 @@ def run(
     Each job runs in a folder of its own under ``jobs``; what it prints and logs goes to
     ``run.log``. Killed at any point and started again, finished jobs are not run again: the flow
     is kept in ``flow.json`` and what jobs made of it in ``progress.jsonl``. Failed jobs do not
-    stop the others and are tried again at the next start; a job that got on without them and
-    finished is not.
+    stop the others and are tried again at the next start. A job that got on without them is then
+    run once more, as the next index of itself, unless it, or a job after it, has started others:
+    what a selection has begun does not change because a chunk came late.
 
     Parameters
     ----------
@@ -185,6 +189,7 @@ class _Runner:
     def run(self, flow: Flow) -> None:
         """Run the jobs of a flow, and what they start, in order."""
         self.n_known += len(flow.job_uuids)
+        graph = flow.graph
         for job, parents in _in_order(flow):
             if self.summary.stopped:
                 return
@@ -199,7 +204,7 @@ class _Runner:
                 self.errored.add(job.uuid)
                 self.summary.n_skipped += 1
             else:
-                self._run_job(job)
+                self._run_job(self._once_more(job, parents, graph))
                 continue
             self.n_done += 1
 
@@ -207,6 +212,23 @@ class _Runner:
         """Tell how far the run has come."""
         if self.progress is not None:
             self.progress(self.n_done, self.n_known, name)
+
+    def _once_more(self, job: Job, parents: list[str], graph: nx.DiGraph) -> Job:
+        """Return the next index of a job where a parent has finished after it, else the job."""
+        never = (0, 0)
+        done = self.log.finished.get(job.uuid, never)
+        if done == never or all(self.log.finished.get(each, never) < done for each in parents):
+            return job
+        nodes = [job.uuid, *nx.descendants(graph, job.uuid)]
+        indices = {uuid: graph.nodes[uuid]["job"].index for uuid in nodes}
+        for key, record in self.log.states.items():
+            uuid, _, index = key.rpartition(":")
+            known = uuid in indices and int(index) >= indices[uuid]
+            if known and any(record.get("response", {}).get(kind) for kind in _DYNAMIC):
+                return job
+        job = deepcopy(job)
+        job.index = done[1] + 1
+        return job
 
     def _run_job(self, job: Job) -> None:
         response = self._earlier(job) or self._execute(job)
@@ -272,7 +294,7 @@ class _Runner:
             self.text_log.write(traceback.format_exc())
             error = " ".join(f"{type(exc).__name__}: {exc}".split())
             self.log.add(key, "failed", error=error)
-            self.summary.failed[f"{job.name} ({key})"] = error
+            self.summary.failed[f"{job.name} ({key})"] = self.summary.errors[job.uuid] = error
             return None
         self.log.add(key, "finished")
         self.summary.n_run += 1

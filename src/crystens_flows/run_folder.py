@@ -39,6 +39,9 @@ class ProgressLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.states: dict[str, dict[str, Any]] = {}
+        self.finished: dict[str, tuple[int, int]] = {}
+        """When each job finished last, as the number of the line, and its index then, by uuid."""
+        self._n_lines = 0
 
     def __enter__(self) -> ProgressLog:
         self._stream = self.path.open("ab+")
@@ -58,6 +61,10 @@ class ProgressLog:
     def _note(self, record: dict[str, Any]) -> None:
         key = record["job"]
         self.states[key] = {**self.states.get(key, {}), **record}
+        self._n_lines += 1
+        if record["state"] == "finished":
+            uuid, _, index = key.rpartition(":")
+            self.finished[uuid] = (self._n_lines, int(index))
 
     def add(self, key: str, state: str, **more: Any) -> None:
         """
