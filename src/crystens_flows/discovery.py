@@ -66,6 +66,10 @@ class DiscoverySummary(BaseModel):
     best: list[dict[str, Any]] = Field(
         description="Relaxed candidates, in the order of their rank."
     )
+    relaxations: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description="What relaxations found and changed, those that failed too, in that order.",
+    )
     folder: str
     store: str
 
@@ -228,6 +232,8 @@ def summarise(
     DiscoverySummary
         The counts, with the reasons of the rejected by kind.
     """
+    from crystens_flows.report.relaxations import candidate_records
+
     funnel = dict.fromkeys(FUNNEL, 0)
     rejected: dict[str, Counter[str]] = {}
     for document in candidates.query(
@@ -269,6 +275,9 @@ def summarise(
         rejected={stage: dict(reasons) for stage, reasons in sorted(rejected.items())},
         failed_jobs=failed_jobs,
         best=best,
+        relaxations=candidate_records(
+            candidates, campaign=options.campaign, criteria=of_run(options)
+        ),
         folder=folder,
         store=store,
     )

@@ -10,13 +10,22 @@ from typing import Annotated
 import typer
 
 from crystens_flows import __version__
-from crystens_flows.cli import candidates, discover, generate, screen, tensors, train_m3gnet
+from crystens_flows.cli import (
+    candidates,
+    check,
+    discover,
+    generate,
+    relax,
+    screen,
+    tensors,
+    train_m3gnet,
+)
 from crystens_flows.cli.errors import failure_line, usage_line
 from crystens_flows.cli.output import say
 from crystens_flows.errors import CrystensError
 
 INTERRUPTED = 130
-RESUMABLE = ("discover", "train", "train-m3gnet")
+RESUMABLE = ("discover", "relax", "train", "train-m3gnet")
 
 app = typer.Typer(
     name="crystens",
@@ -56,6 +65,8 @@ app.command()(tensors.decode)
 app.command()(generate.train)
 app.command()(generate.sample)
 app.command()(screen.screen)
+app.command()(relax.relax)
+app.command()(check.check)
 app.command("train-m3gnet")(train_m3gnet.train_m3gnet_command)
 app.command()(candidates.build)
 app.add_typer(candidates.app, name="candidates")

@@ -6,6 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from crystens_flows.relaxation import N_STEPS
+from crystens_flows.report.figure13 import inline_svg
+from crystens_flows.report.relaxations import ENERGY_CHANGES, STAND_IN
+
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --bar: #3b7dd8; --soft: #8882; }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 84rem; padding: 0 1rem; }
@@ -18,6 +22,9 @@ td:first-child { white-space: nowrap; }
 .funnel td:nth-child(3) { width: 55%; }
 .bar { background: var(--bar); height: 1rem; border-radius: 3px; min-width: 2px; }
 code { background: var(--soft); padding: .1rem .3rem; border-radius: 3px; overflow-wrap: anywhere; }
+.figure { background: #fff; border-radius: 6px; margin: 1rem 0; }
+.figure svg { display: block; height: auto; margin: auto; max-width: 100%; min-width: 36rem; }
+.warning { border-left: .3rem solid #b22222; font-weight: 600; padding-left: .6rem; }
 """
 
 
@@ -43,6 +50,7 @@ def render_report(options: Mapping[str, Any], summary: Mapping[str, Any]) -> str
         _funnel(summary),
         "<h2>Relaxed candidates</h2>",
         _relaxed(summary["best"]),
+        _changes(summary.get("relaxations") or []),
         "<h2>Rejected, and why</h2>",
         _rejected(summary["rejected"]),
     ]
@@ -110,6 +118,41 @@ def _relaxed(best: Sequence[Mapping[str, Any]]) -> str:
         f"{escape(engines)}, eV a cell; P1 to P4 the external pressure after each, kbar.</p>"
     )
     return explained + _table(header, rows)
+
+
+def _changes(records: Sequence[Mapping[str, Any]]) -> str:
+    """Show what relaxations changed, drawn and as a table, failed ones included."""
+    if not records:
+        return ""
+    parts = []
+    if any(record["stand_in"] for record in records):
+        parts.append(f'<p class="warning">Energies and pressures marked so were {STAND_IN}.</p>')
+    if any(record["E0"] is not None for record in records):
+        parts.append(f'<div class="scroll figure">{inline_svg(records)}</div>')
+    header = (
+        *("candidate", "formula", "engine", "E4 - E0, eV/atom"),
+        *(f"in step {k}, eV/atom" for k in range(1, N_STEPS + 1)),
+        *("volume, %", "space group", "sites moved, A", "converged", "reason"),
+    )
+    rows = (
+        (
+            *(record["candidate_id"], record["formula"], record["engine"]),
+            _sum([record[name] for name in ENERGY_CHANGES]),
+            *(record[name] for name in (*ENERGY_CHANGES, "volume_change", "space_group", "rmsd")),
+            *(record["converged"], record["reason"]),
+        )
+        for record in records
+    )
+    explained = (
+        "<p>What four successive relaxations changed: energies in all and in each, the volume, the "
+        "space group within 0.01 A, and the root mean square displacement of the sites.</p>"
+    )
+    return "".join([*parts, explained, _table(header, rows)])
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
 
 
 def _rejected(rejected: Mapping[str, Mapping[str, int]]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -91,9 +91,9 @@ def relaxation_record(
     return record
 
 
-def candidate_records(candidates: CandidateStore, **filters: Any) -> Iterator[dict[str, Any]]:
+def candidate_records(candidates: CandidateStore, **filters: Any) -> list[dict[str, Any]]:
     """
-    Yield a record for each candidate of a store that was relaxed, or was to be.
+    Return a record for each candidate of a store that was relaxed, or was to be.
 
     Parameters
     ----------
@@ -102,17 +102,18 @@ def candidate_records(candidates: CandidateStore, **filters: Any) -> Iterator[di
     **filters
         See :class:`crystens_flows.candidate_filters.Filters`; ``criteria`` are added to.
 
-    Yields
-    ------
-    dict
-        As :func:`relaxation_record`, with ``rank`` and ``campaign``, by rank in the selection, then
-        those without one.
+    Returns
+    -------
+    list of dict
+        As :func:`relaxation_record`, with ``rank`` and ``campaign``: campaign after campaign, by
+        rank in the selection; those without one by their index.
     """
     relaxed: dict[str, Any] = {"relaxation": {"$ne": None}}
     if criteria := filters.pop("criteria", None):
         relaxed = {"$and": [relaxed, criteria]}
-    for candidate in candidates.documents(sort="selection.rank", criteria=relaxed, **filters):
-        yield candidate_record(candidate)
+    found = candidates.documents(criteria=relaxed, **filters)  # in the order of the samples
+    records = [candidate_record(candidate) for candidate in found]
+    return sorted(records, key=lambda each: (each["campaign"], each["rank"] or math.inf))
 
 
 def candidate_record(candidate: CandidateDocument) -> dict[str, Any]:
@@ -143,8 +144,9 @@ def candidate_record(candidate: CandidateDocument) -> dict[str, Any]:
 
 def _energy_changes(relaxation: RelaxDocument) -> list[float | None]:
     n = relaxation.n_sites
+    # adding zero makes the rounding errors of finished relaxations 0.0, never -0.0
     return [
-        None if before is None or after is None or not n else (after - before) / n
+        None if before is None or after is None or not n else round((after - before) / n, 9) + 0.0
         for before, after in pairwise(relaxation.energies)
     ]
 
