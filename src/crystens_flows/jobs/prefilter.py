@@ -196,9 +196,9 @@ class M3GNetPrefilterMaker(PrefilterMaker):
 
 
 @dataclass
-class CHGNetPrefilterMaker(PrefilterMaker):
+class PotentialPrefilterMaker(PrefilterMaker):
     """
-    Maker of a job that predicts formation energies with CHGNet.
+    Maker of a job that predicts formation energies with a potential; a subclass for each.
 
     Parameters
     ----------
@@ -211,32 +211,24 @@ class CHGNetPrefilterMaker(PrefilterMaker):
         is.
     """
 
-    name: str = "crystens chgnet"
-    screen_type: ClassVar[type[Any]] = CHGNetScreen
     max_formation_energy_per_atom: float | None = None
     relax_steps: int = 0
 
 
 @dataclass
-class SevenNetPrefilterMaker(PrefilterMaker):
-    """
-    Maker of a job that predicts formation energies with SevenNet-l3i5.
+class CHGNetPrefilterMaker(PotentialPrefilterMaker):
+    """Maker of a job that asks CHGNet; see :class:`PotentialPrefilterMaker`."""
 
-    Parameters
-    ----------
-    name
-        Name of the job.
-    max_formation_energy_per_atom
-        Candidates above it are rejected, eV/atom; None rejects nobody.
-    relax_steps
-        So many steps of relaxation, at most, before the energy is taken; 0 for the structure as it
-        is.
-    """
+    name: str = "crystens chgnet"
+    screen_type: ClassVar[type[Any]] = CHGNetScreen
+
+
+@dataclass
+class SevenNetPrefilterMaker(PotentialPrefilterMaker):
+    """Maker of a job that asks SevenNet-l3i5; see :class:`PotentialPrefilterMaker`."""
 
     name: str = "crystens sevennet"
     screen_type: ClassVar[type[Any]] = SevenNetScreen
-    max_formation_energy_per_atom: float | None = None
-    relax_steps: int = 0
 
 
 @dataclass

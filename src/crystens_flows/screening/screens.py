@@ -234,7 +234,19 @@ class M3GNetScreen:
 
 
 @dataclass(frozen=True)
-class _PotentialScreen:
+class PotentialScreen:
+    """
+    Predicts formation energies with a potential and fitted references of the elements.
+
+    Parameters
+    ----------
+    max_formation_energy_per_atom
+        Candidates above it are rejected, eV/atom; None rejects nobody.
+    relax_steps
+        So many steps of relaxation, at most, before the energy is taken; 0 for the structure as it
+        is.
+    """
+
     name: ClassVar[str]
     potential: ClassVar[str]
     max_formation_energy_per_atom: float | None = None
@@ -273,36 +285,16 @@ class _PotentialScreen:
 
 
 @dataclass(frozen=True)
-class CHGNetScreen(_PotentialScreen):
-    """
-    Predicts formation energies with CHGNet and fitted references of the elements.
-
-    Parameters
-    ----------
-    max_formation_energy_per_atom
-        Candidates above it are rejected, eV/atom; None rejects nobody.
-    relax_steps
-        So many steps of relaxation, at most, before the energy is taken; 0 for the structure as it
-        is.
-    """
+class CHGNetScreen(PotentialScreen):
+    """Predicts formation energies with CHGNet; see :class:`PotentialScreen`."""
 
     name: ClassVar[str] = "chgnet"
     potential: ClassVar[str] = "chgnet"
 
 
 @dataclass(frozen=True)
-class SevenNetScreen(_PotentialScreen):
-    """
-    Predicts formation energies with SevenNet-l3i5 and fitted references of the elements.
-
-    Parameters
-    ----------
-    max_formation_energy_per_atom
-        Candidates above it are rejected, eV/atom; None rejects nobody.
-    relax_steps
-        So many steps of relaxation, at most, before the energy is taken; 0 for the structure as it
-        is.
-    """
+class SevenNetScreen(PotentialScreen):
+    """Predicts formation energies with SevenNet-l3i5; see :class:`PotentialScreen`."""
 
     name: ClassVar[str] = "sevennet"
     potential: ClassVar[str] = "7net-l3i5"
