@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 
-from crystens_flows.errors import CheckpointError, DatasetError, InputError
+from crystens_flows.errors import CheckpointError, InputError
 from crystens_flows.generators.base import Generator, Progress
 from crystens_flows.generators.checkpoints import (
     claim_folder,
@@ -28,16 +26,14 @@ from crystens_flows.generators.flow.specification import (
 )
 from crystens_flows.generators.flow.training import (
     Trainer,
-    TrainingSet,
     train_flow,
     train_specification,
 )
 from crystens_flows.generators.settings import NoSettings, read_settings
+from crystens_flows.generators.training_set import fingerprint, training_set
 from crystens_flows.representation import MAX_SITES, render
 
 if TYPE_CHECKING:
-    from pymatgen.core import Structure
-
     from crystens_flows.datasets import Dataset
 
 DEFAULT_STEPS = 8000
@@ -350,65 +346,4 @@ def _size_batches(n_sites: np.ndarray, max_sites: int = 1024, max_pairs: int = 2
     return [np.array(batch) for batch in batches if batch]
 
 
-def _niggli(structure: Structure) -> Structure:
-    try:
-        return structure.get_reduced_structure("niggli")
-    except ValueError:  # the algorithm gives up on a few very skewed cells
-        return structure
-
-
-def training_set(
-    dataset: Dataset, split: str, reduce: Callable[[Structure], Structure] = _niggli
-) -> TrainingSet:
-    """
-    Take a split of a data set in the form the networks train on.
-
-    Parameters
-    ----------
-    dataset
-        The data set.
-    split
-        Name of the split.
-    reduce
-        Makes the cell unique; the Niggli reduction by default.
-
-    Returns
-    -------
-    TrainingSet
-        Padded arrays of the reduced crystals.
-
-    Raises
-    ------
-    DatasetError
-        If the data set has no such split or it is empty.
-    """
-    indices = dataset.split.get(split, np.array([], dtype=int))
-    if len(indices) == 0:
-        raise DatasetError(
-            f"the data set has no crystals in split '{split}': give one with splits "
-            "'train' and 'validation'"
-        )
-    numbers = np.zeros((len(indices), MAX_SITES), dtype=np.int64)
-    frac = np.zeros((len(indices), MAX_SITES, 3), dtype=np.float32)
-    lattice = np.zeros((len(indices), 6), dtype=np.float32)
-    with ProcessPoolExecutor() as pool:
-        reduced = pool.map(reduce, dataset.structures(indices), chunksize=64)
-        for k, structure in enumerate(reduced):
-            n = len(structure)
-            numbers[k, :n] = structure.atomic_numbers
-            frac[k, :n] = structure.frac_coords % 1.0
-            lattice[k] = structure.lattice.parameters
-    groups = np.asarray(dataset.space_groups)[indices].astype(np.int64)
-    return TrainingSet(numbers, frac, lattice, groups)
-
-
-def fingerprint(*parts: TrainingSet) -> str:
-    """Return the SHA-256 of all arrays of training sets."""
-    sha256 = hashlib.sha256()
-    for part in parts:
-        for array in (part.numbers, part.frac_coords, part.lattice, part.space_groups):
-            sha256.update(np.ascontiguousarray(array).tobytes())
-    return sha256.hexdigest()
-
-
-__all__ = ["FlowGenerator", "SamplingSettings", "Specification", "training_set"]
+__all__ = ["FlowGenerator", "SamplingSettings", "Specification"]

@@ -28,6 +28,7 @@ from crystens_flows.generators.flow.specification import (
     SpecificationModel,
     tokenise,
 )
+from crystens_flows.generators.training_set import TrainingSet
 
 SPACE_GROUP_DROPOUT = 0.15
 LATTICE_WEIGHT = 0.5
@@ -40,36 +41,6 @@ COOLDOWN = 0.4
 
 
 Model = TypeVar("Model", bound=nn.Module)
-
-
-@dataclass
-class TrainingSet:
-    """
-    Crystals as padded arrays, in Niggli-reduced cells.
-
-    Parameters
-    ----------
-    numbers
-        Atomic numbers, 0 for no site, int64 of shape (n, 52).
-    frac_coords
-        Fractional coordinates, float32 of shape (n, 52, 3).
-    lattice
-        Lattice parameters in Angstrom and degrees, float32 of shape (n, 6).
-    space_groups
-        Space group numbers, int64 of shape (n,).
-    """
-
-    numbers: np.ndarray
-    frac_coords: np.ndarray
-    lattice: np.ndarray
-    space_groups: np.ndarray
-    n_sites: np.ndarray = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.n_sites = (self.numbers > 0).sum(1)
-
-    def __len__(self) -> int:
-        return len(self.numbers)
 
 
 @dataclass

@@ -11,8 +11,7 @@ import numpy as np
 
 from crystens_flows.errors import CheckpointError, DatasetError
 from crystens_flows.generators.checkpoints import write_atomically
-from crystens_flows.generators.flow.generator import training_set
-from crystens_flows.generators.flow.training import TrainingSet
+from crystens_flows.generators.training_set import TrainingSet, training_set
 from crystens_flows.representation import render
 
 if TYPE_CHECKING:
