@@ -7,7 +7,12 @@ from maggma.stores import MemoryStore
 from crystens_flows.builders import CandidateBuilder
 from crystens_flows.candidates import CandidateStore
 from crystens_flows.explanation import explain
-from crystens_flows.schemas import CandidateDocument, ScreenRecord, SelectRecord
+from crystens_flows.schemas import (
+    CandidateDocument,
+    RelaxStepRecord,
+    ScreenRecord,
+    SelectRecord,
+)
 from stage_jobs import campaign_jobs, ids, provenance, run_jobs, selected_of
 
 
@@ -75,7 +80,8 @@ def test_selected_tuned_and_relaxed(candidates):
     assert explain(candidates[BEST])[-4:] == [
         f"selection: selected: rank 1 of {n_ranked}",
         "tuning: changed: made more symmetric",
-        "relaxation: 4 of 4 steps with CHGNet, which changed the energy by -0.4000 eV a cell",
+        "relaxation: 4 of 4 steps with CHGNet, which changed the energy by -0.4000 eV a cell; "
+        "pressure 1.00 kbar at the end",
         "so: relaxed",
     ]
     assert explain(candidates[SECOND])[-3] == "tuning: unchanged: nothing to improve"
@@ -83,14 +89,46 @@ def test_selected_tuned_and_relaxed(candidates):
 
 def test_relaxation_failed(candidates):
     assert explain(candidates[THIRD])[-2:] == [
-        "relaxation: 2 of 4 steps with CHGNet, which changed the energy by -0.2000 eV a cell",
+        "relaxation: 2 of 4 steps with CHGNet, which changed the energy by -0.2000 eV a cell; "
+        "pressure 1.00 kbar at the end",
         "so: rejected by 'relax': step 3: forces exploded",
     ]
     relaxation = candidates[THIRD].relaxation.model_copy(
-        update={"engine": None, "completed_steps": 0, "energies": [None] * 5}
+        update={
+            "engine": None,
+            "completed_steps": 0,
+            "energies": [None] * 5,
+            "pressures": [None] * 4,
+        }
     )
     nothing = candidates[THIRD].model_copy(update={"relaxation": relaxation})
     assert explain(nothing)[-2] == "relaxation: 0 of 4 steps"
+
+
+def test_what_a_relaxation_changed(candidates):
+    step = {"volume": 110.0, "space_group": 225, "corrections": ["BRMIX: {'IMIX': 1}"]}
+    relaxation = candidates[BEST].relaxation.model_copy(
+        update={
+            "engine": "VASP 6.4.2",
+            "initial_volume": 100.0,
+            "initial_space_group": 1,
+            "steps": [RelaxStepRecord(**step)] * 4,
+            "converged": [False, True, True, True],
+            "energy_above_hull": -0.0125,
+            "stand_in": True,
+        }
+    )
+    candidate = candidates[BEST].model_copy(update={"relaxation": relaxation})
+    assert explain(candidate)[-6:] == [
+        "relaxation: 4 of 4 steps with VASP 6.4.2, which changed the energy by -0.4000 eV a cell "
+        "and the volume by +10.0 %; pressure 1.00 kbar at the end; space group 1 became 225",
+        "relaxation: not converged in 1 of 4 steps",
+        "relaxation: corrected on the way: BRMIX: {'IMIX': 1}",
+        "DFT: 0.013 eV/atom below the hull of known compounds",
+        "relaxation: its energies and pressures were made by a stand-in for VASP: no results of "
+        "DFT",
+        "so: relaxed",
+    ]
 
 
 def test_below_the_hull_and_known(candidates):

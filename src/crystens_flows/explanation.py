@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from crystens_flows.relaxation import N_STEPS
+from crystens_flows.report.relaxations import STAND_IN, relaxation_record
 from crystens_flows.schemas import (
     CandidateDocument,
     CandidateStatus,
@@ -29,7 +30,7 @@ def explain(candidate: CandidateDocument) -> list[str]:
     Returns
     -------
     list of str
-        One sentence for each stage, the conclusion last.
+        One sentence for each stage, or a few, the conclusion last.
     """
     said = [_origin(candidate)]
     order = [name for name in SCREENS if name in candidate.screens]
@@ -42,7 +43,7 @@ def explain(candidate: CandidateDocument) -> list[str]:
         what = "changed" if candidate.tuning.changed else "unchanged"
         said.append(f"tuning: {what}: {candidate.tuning.reason or 'nothing to improve'}")
     if candidate.relaxation is not None:
-        said.append(_relaxed(candidate.relaxation))
+        said += _relaxed(candidate.relaxation)
     said.append(_conclusion(candidate))
     return said
 
@@ -134,13 +135,32 @@ def _among_others(selection: SelectRecord, system: str | None) -> list[str]:
     return [text]
 
 
-def _relaxed(relaxation: RelaxDocument) -> str:
+def _relaxed(relaxation: RelaxDocument) -> list[str]:
     text = f"relaxation: {relaxation.completed_steps} of {N_STEPS} steps"
     text += "" if relaxation.engine is None else f" with {relaxation.engine}"
     energies = [energy for energy in relaxation.energies if energy is not None]
+    found = relaxation_record(relaxation)
     if len(energies) > 1:
         text += f", which changed the energy by {energies[-1] - energies[0]:+.4f} eV a cell"
-    return text
+        if (volume := found["volume_change"]) is not None:
+            text += f" and the volume by {volume:+.1f} %"
+    pressures = [pressure for pressure in relaxation.pressures if pressure is not None]
+    if pressures:
+        text += f"; pressure {pressures[-1]:.2f} kbar at the end"
+    before, after = found["space_group_before"], found["space_group_after"]
+    if before is not None and after is not None:
+        text += f"; space group {before}" + ("" if before == after else f" became {after}")
+    said = [text]
+    if unconverged := sum(each is False for each in relaxation.converged):
+        said.append(f"relaxation: not converged in {unconverged} of {N_STEPS} steps")
+    corrections = [each for step in relaxation.steps for each in step.corrections]
+    if corrections:
+        said.append(f"relaxation: corrected on the way: {'; '.join(dict.fromkeys(corrections))}")
+    if relaxation.energy_above_hull is not None:
+        said.append(f"DFT: {_distance(relaxation.energy_above_hull)} the hull of known compounds")
+    if relaxation.stand_in:
+        said.append(f"relaxation: its energies and pressures were {STAND_IN}")
+    return said
 
 
 def _conclusion(candidate: CandidateDocument) -> str:
