@@ -26,6 +26,10 @@ class TrainingError(CrystensError):
     """Raised for a training that cannot go on; its last state is kept."""
 
 
+class RelaxationError(CrystensError):
+    """Raised for a relaxation that ended without a usable result; its folder is kept."""
+
+
 class StoreError(CrystensError):
     """Raised for a store that cannot be opened, or holds something else."""
 
