@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +9,17 @@ import numpy as np
 from pymatgen.core import Structure
 
 from crystens_flows.errors import InputError
+from crystens_flows.relaxation.vasp_documents import (
+    corrections_of,
+    free_and_zero_sigma,
+    get,
+    starts_as_given,
+    tell,
+    vasp_method,
+)
+
+STAND_IN_MARK = "standin"
+"""What the version of the stand-in for VASP contains."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +99,10 @@ def read_step(document: Any) -> RelaxStep:
     Read a task document of atomate2: of VASP, of a force field or of another ASE calculator.
 
     VASP's energies are free energies (``e_fr_energy``), the quantity in the paper's figure 13 and
-    the one that its forces and stresses are derivatives of. Where custodian corrected and repeated
-    the calculation, the first ionic step may no longer be that of the structure given, and the
-    initial energy is None.
+    the one that its forces and stresses are derivatives of. Where custodian repeated the
+    calculation and changed more than the INCAR, the first ionic step is not known to be that of the
+    structure given, and the initial energies are None. Ionic steps of runs that custodian broke off
+    are not counted, as they are in no document.
 
     Parameters
     ----------
@@ -108,9 +119,9 @@ def read_step(document: Any) -> RelaxStep:
     InputError
         If it is no task document of a relaxation.
     """
-    if _get(document, "calcs_reversed") is not None:
+    if get(document, "calcs_reversed") is not None:
         return _read_vasp(document)
-    if _get(document, "output", "energy") is not None or _get(document, "reason") is not None:
+    if get(document, "output", "energy") is not None or get(document, "reason") is not None:
         return _read_ase(document)
     raise InputError(
         f"cannot read a relaxation from {type(document).__name__}: the relax makers must return "
@@ -119,37 +130,49 @@ def read_step(document: Any) -> RelaxStep:
 
 
 def _read_vasp(document: Any) -> RelaxStep:
-    ionic_steps = _get(document, "calcs_reversed", 0, "output", "ionic_steps") or []
-    first_steps = _get(document, "calcs_reversed", -1, "output", "ionic_steps") or []
-    corrected = any(_get(run, "corrections") for run in _get(document, "custodian") or [])
-    stress = _get(document, "output", "stress")
+    runs = get(document, "calcs_reversed")
+    corrections = corrections_of(document)
+    first = None
+    if all(map(starts_as_given, corrections)):
+        first = get(runs, -1, "output", "ionic_steps", 0)
+    last = get(runs, 0, "output", "ionic_steps", -1)
+    initial_energy, initial_energy_zero_sigma = free_and_zero_sigma(first)
+    energy, energy_zero_sigma = free_and_zero_sigma(last)
+    stress = get(document, "output", "stress")
+    version = str(get(runs, 0, "vasp_version") or "")
     return RelaxStep(
-        structure=_structure(_get(document, "structure")),
-        initial_energy=None if corrected else _get(first_steps, 0, "e_fr_energy"),
-        energy=_get(ionic_steps, -1, "e_fr_energy"),
-        stress=_stress(stress if stress is not None else _get(ionic_steps, -1, "stress")),
+        structure=_structure(get(document, "structure")),
+        initial_energy=initial_energy,
+        energy=energy,
+        initial_energy_zero_sigma=initial_energy_zero_sigma,
+        energy_zero_sigma=energy_zero_sigma,
+        stress=_stress(stress if stress is not None else get(last, "stress")),
         converged=_converged(document),
-        engine=f"VASP {_get(document, 'calcs_reversed', 0, 'vasp_version') or ''}".strip(),
-        dir_name=_get(document, "dir_name"),
+        engine=f"VASP {version}".strip(),
+        dir_name=get(document, "dir_name"),
+        n_ionic_steps=sum(len(get(run, "output", "ionic_steps") or ()) for run in runs) or None,
+        corrections=[tell(correction) for correction in corrections],
+        method=vasp_method(document),
+        stand_in=STAND_IN_MARK in version,
     )
 
 
 def _read_ase(document: Any) -> RelaxStep:
-    name = _get(document, "forcefield_name") or _get(document, "ase_calculator_name")
+    name = get(document, "forcefield_name") or get(document, "ase_calculator_name")
     first = ("output", "ionic_steps", 0)
     return RelaxStep(
-        structure=_structure(_get(document, "structure")),
-        initial_energy=_get(document, *first, "energy"),
-        energy=_get(document, "output", "energy"),
-        initial_energy_zero_sigma=_get(document, *first, "energy_zero_sigma"),
-        energy_zero_sigma=_get(document, "output", "energy_zero_sigma"),
-        stress=_stress(_get(document, "output", "stress")),
+        structure=_structure(get(document, "structure")),
+        initial_energy=get(document, *first, "energy"),
+        energy=get(document, "output", "energy"),
+        initial_energy_zero_sigma=get(document, *first, "energy_zero_sigma"),
+        energy_zero_sigma=get(document, "output", "energy_zero_sigma"),
+        stress=_stress(get(document, "output", "stress")),
         converged=_converged(document),
         engine=name.removeprefix("MLFF.") if name else None,
-        dir_name=_get(document, "dir_name"),
-        n_ionic_steps=_get(document, "output", "n_steps"),
-        method=_get(document, "method") or {},
-        failure=_get(document, "reason"),
+        dir_name=get(document, "dir_name"),
+        n_ionic_steps=get(document, "output", "n_steps"),
+        method=get(document, "method") or {},
+        failure=get(document, "reason"),
     )
 
 
@@ -160,22 +183,9 @@ def _stress(value: Any) -> list[list[float]] | None:
 
 
 def _converged(document: Any) -> bool | None:
-    state = _get(document, "state")
+    state = get(document, "state")
     return None if state is None else getattr(state, "value", state) == "successful"
 
 
 def _structure(value: Any) -> Structure | None:
     return Structure.from_dict(value) if isinstance(value, dict) else value
-
-
-def _get(value: Any, *path: str | int) -> Any:
-    """Follow keys, attributes and indices; None where one is missing."""
-    for key in path:
-        if isinstance(key, int):
-            known = isinstance(value, Sequence) and -len(value) <= key < len(value)
-            value = value[key] if known else None
-        elif isinstance(value, Mapping):
-            value = value.get(key)
-        else:
-            value = getattr(value, key, None)
-    return value

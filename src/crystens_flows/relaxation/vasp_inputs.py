@@ -134,7 +134,7 @@ class PaperRelaxSetGenerator(VaspInputGenerator):
         return Incar({tag: value for tag, value in super().incar.items() if tag in given})
 
     @property
-    def kpoints_updates(self) -> Kpoints:
+    def kpoints_updates(self) -> Kpoints:  # type: ignore[override]  # or a dict
         """The mesh, which holds where the user has not given another."""
         if self.centring == "gamma":
             return Kpoints.gamma_automatic(KPOINTS)
