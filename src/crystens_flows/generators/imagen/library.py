@@ -31,8 +31,8 @@ def import_imagen() -> ModuleType:
     CrystensError
         If what it needs is installed in versions that do not fit together.
     """
-    if "imagen_pytorch" in sys.modules:
-        return sys.modules["imagen_pytorch"]
+    if (imported := sys.modules.get("imagen_pytorch")) is not None:
+        return imported
     config: Any = import_extra("transformers", "imagen", PURPOSE).T5Config
 
     def known(*_args: Any, **_options: Any) -> Any:

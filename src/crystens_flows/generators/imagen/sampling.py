@@ -100,6 +100,27 @@ def _dpm() -> Step:
     return step
 
 
+def sampler_step(sampler: str, noise: Noise) -> Step:
+    """
+    Return what a sampler does in one step.
+
+    Parameters
+    ----------
+    sampler
+        Its name in :class:`~crystens_flows.generators.imagen.settings.SamplingSettings`.
+    noise
+        Source of the noise, of which only ancestral sampling takes some in each step.
+
+    Returns
+    -------
+    Step
+        For one batch and one network, as it may remember the step before.
+    """
+    if sampler == "ancestral":
+        return _ancestral(noise)
+    return _ddim() if sampler == "ddim" else _dpm()
+
+
 def denoise(
     network: nn.Module,
     shape: tuple[int, ...],
@@ -128,12 +149,7 @@ def denoise(
     torch.Tensor
         Images in -1..1 of that shape.
     """
-    steps: dict[str, Callable[[], Step]] = {
-        "ancestral": lambda: _ancestral(noise),
-        "ddim": _ddim,
-        "dpm": _dpm,
-    }
-    step = steps[settings.sampler]()
+    step = sampler_step(settings.sampler, noise)
     images = noise(shape)
     times = torch.linspace(1.0, 0.0, settings.steps + 1, device=images.device)
     for k in range(settings.steps):

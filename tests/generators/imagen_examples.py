@@ -1,0 +1,14 @@
+"""Networks so small that a training step takes a hundredth of a second."""
+
+TINY = {
+    "dim": 8,
+    "dim_mults": [1, 2],
+    "num_resnet_blocks": 1,
+    "layer_attns": [False, True],
+    "layer_cross_attns": [False, True],
+    "use_linear_attn": False,
+    "attn_heads": 2,
+    "attn_dim_head": 8,
+}
+SAMPLING = {"sampler": "dpm", "steps": 4, "batch_size": 3}
+SETTINGS = {"base": TINY, "super_resolution": TINY, "sampling": SAMPLING}

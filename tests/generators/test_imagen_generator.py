@@ -1,0 +1,322 @@
+"""The diffusion model as a generator: training, going on, sampling, and what goes wrong."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from imagen_examples import SAMPLING, SETTINGS, TINY
+from jobflow import JobStore, run_locally
+from maggma.stores import MemoryStore
+
+from crystens_flows.errors import (
+    CheckpointError,
+    DatasetError,
+    InputError,
+    OutputFolderError,
+    TrainingError,
+)
+from crystens_flows.generators import load_generator, train_generator
+from crystens_flows.generators.checkpoints import read_checkpoint, write_checkpoint
+from crystens_flows.generators.imagen.generator import ImagenGenerator
+from crystens_flows.generators.imagen.objective import Objective
+from crystens_flows.generators.imagen.settings import ImagenSettings
+from crystens_flows.jobs import SampleMaker, TrainMaker
+from crystens_flows.representation import decode, encode
+
+pytest.importorskip("accelerate", reason="needs the extra imagen")
+
+
+def fit(dataset, folder, *, settings=SETTINGS, **options):
+    return ImagenGenerator.fit(dataset, folder, settings=settings, **options)
+
+
+@pytest.fixture(scope="module")
+def folder(few_crystals, tmp_path_factory):
+    """Return the folder of a training of six steps."""
+    path = tmp_path_factory.mktemp("imagen")
+    fit(few_crystals, path, data="76 crystals", seed=3, steps=6)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+    return load_generator(folder)
+
+
+@contextmanager
+def small_disk(size):
+    """Let no file grow beyond so many bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def weights(folder):
+    return read_checkpoint(folder, "imagen")[2]
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+def test_loads_what_was_saved(folder, trained, few_crystals):
+    again = ImagenGenerator.load(folder)
+    assert again.sha256 == trained.sha256
+    assert again.card["data"] == "76 crystals"
+    assert again.card["steps"] == {"base": 6, "super_resolution": 6}
+    assert again.card["split"] == {"train": 60, "validation": 16}
+    assert np.array_equal(again.sample(2, seed=1), trained.sample(2, seed=1))
+    kept = again.networks["base"].state_dict()
+    assert same({f"base.{k}": v for k, v in kept.items()}, weights_of(folder, "base."))
+    curve = [json.loads(line) for line in (folder / "base-learning-curve.jsonl").open()]
+    assert [line["step"] for line in curve] == [6]
+    assert 0 < curve[0]["validation"] < 2
+
+
+def weights_of(folder, prefix):
+    return {k: v for k, v in weights(folder).items() if k.startswith(prefix)}
+
+
+def test_a_sample_depends_on_seed_and_index_alone(trained):
+    whole = trained.sample(8, seed=5)
+    chunks = [trained.sample(n, seed=5, start=s) for s, n in ((0, 1), (1, 5), (6, 2))]
+    assert np.array_equal(whole, np.concatenate(chunks))
+    assert len({tensor.tobytes() for tensor in whole}) == 8
+    assert not np.array_equal(whole, trained.sample(8, seed=6))
+    assert trained.sample(0, seed=5).shape == (0, 4, 64, 64)
+
+
+@pytest.mark.parametrize("sampler", ["ancestral", "ddim", "dpm"])
+def test_samples_are_tensors_of_the_reference_scaling(trained, sampler):
+    sampling = trained.settings.sampling.model_copy(update={"sampler": sampler})
+    settings = trained.settings.model_copy(update={"sampling": sampling})
+    seen = []
+    tensors = ImagenGenerator(trained.networks, settings, {}).sample(
+        4, seed=0, start=1, progress=lambda *done: seen.append(done)
+    )
+    assert tensors.shape == (4, 4, 64, 64)
+    assert tensors.dtype == np.float32
+    assert 0 <= tensors.min() < tensors.max() <= 1
+    assert seen == [(2, 4), (4, 4)]
+    assert len(decode(tensors)) == 4
+
+
+def test_learns_the_crystals_of_the_data_set(few_crystals, folder):
+    """Crystals are reduced, so that hardly an entry leaves the range of the scaling."""
+    from crystens_flows.generators.imagen.data import load_crystals
+
+    kept = load_crystals(replace(few_crystals, split={}), folder)["train"]
+    rows = np.arange(60)
+    reduced = [
+        few_crystals.structure(int(k)).get_reduced_structure("niggli")
+        for k in few_crystals.split["train"]
+    ]
+    groups = few_crystals.space_groups[few_crystals.split["train"]]
+    expected = encode(reduced, groups)
+    for found, tensor, structure in zip(kept.tensors(rows), expected, reduced, strict=True):
+        sites = slice(12, 12 + len(structure))
+        np.testing.assert_allclose(found[:, 4:11, sites], tensor[:, 4:11, sites], atol=1e-5)
+        assert found.min() >= 0
+        assert found.max() <= 1
+
+
+@pytest.mark.parametrize("downscale", ["area", "phases", "unshuffle"])
+def test_every_way_down_can_be_trained(few_crystals, tmp_path, downscale):
+    settings = {**SETTINGS, "downscale": downscale, "loss_weight": "min_snr"}
+    generator = fit(few_crystals, tmp_path / "run", settings=settings, steps=1)
+    assert np.array_equal(
+        generator.sample(1, seed=0), ImagenGenerator.load(tmp_path / "run").sample(1, seed=0)
+    )
+
+
+@pytest.mark.parametrize("at", [2, 8])
+def test_a_training_that_was_interrupted_is_the_one_that_was_not(
+    few_crystals, folder, tmp_path, monkeypatch, at
+):
+    def interrupt(done, _):
+        if done == at:
+            raise KeyboardInterrupt
+
+    # write the state at each step, as a long training does every two minutes
+    monkeypatch.setattr("crystens_flows.generators.imagen.training.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("crystens_flows.generators.imagen.training.SAVE_SHARE", 1e9)
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        fit(few_crystals, run, seed=3, steps=6, progress=interrupt)
+    assert not (run / "config.json").exists()
+    seen = []
+    fit(few_crystals, run, seed=3, steps=6, progress=lambda *done: seen.append(done))
+    assert seen == [(k, 12) for k in range(at + 1, 13)]
+    assert same(weights(run), weights(folder))
+
+
+def test_more_steps_go_on_and_sampling_may_change(few_crystals, folder, tmp_path):
+    run = tmp_path / "run"
+    first = fit(few_crystals, run, seed=3, steps=2)
+    sampling = {**SAMPLING, "sampler": "ddim"}
+    again = fit(few_crystals, run, seed=3, steps=2, settings={**SETTINGS, "sampling": sampling})
+    assert again.sha256 != first.sha256
+    assert load_generator(run).settings.sampling.sampler == "ddim"
+    fit(few_crystals, run, seed=3, steps=6)
+    assert same(weights(run), weights(folder))
+
+
+def test_another_training_does_not_enter_the_same_folder(few_crystals, folder):
+    wider = {**SETTINGS, "base": {**TINY, "dim": 16}}
+    with pytest.raises(OutputFolderError, match=r"base\.dim 8, not 16"):
+        fit(few_crystals, folder, seed=3, steps=6, settings=wider)
+    with pytest.raises(OutputFolderError, match="seed 3, not 0"):
+        fit(few_crystals, folder, steps=6)
+
+
+def test_a_loss_that_is_no_number_stops_the_training(few_crystals, tmp_path):
+    run = tmp_path / "run"
+    fit(few_crystals, run, steps=3)
+    checkpoint = (run / "weights.safetensors").read_bytes()
+    wild = {**SETTINGS, "learning_rate": 1e30}
+    with pytest.raises(
+        TrainingError, match=r"'base' stopped at step [45]: .*the state of step 3 is kept in "
+    ):
+        fit(few_crystals, run, steps=9, settings=wild)
+    assert (run / "weights.safetensors").read_bytes() == checkpoint
+    assert fit(few_crystals, run, steps=9).card["steps"]["base"] == 9
+
+
+def test_a_state_is_not_written_with_parameters_that_are_no_numbers(few_crystals, tmp_path):
+    wild = {**SETTINGS, "learning_rate": 1e30}
+    with pytest.raises(TrainingError, match="a parameter is not a number; no state had been"):
+        fit(few_crystals, tmp_path / "run", steps=1, settings=wild)
+    assert not list((tmp_path / "run").glob("*state*"))
+
+
+def test_a_full_disk_loses_nothing(few_crystals, folder, tmp_path):
+    run = tmp_path / "run"
+    fit(few_crystals, run, seed=3, steps=2)
+    before = {path.name: path.read_bytes() for path in run.glob("*.safetensors")}
+    with (
+        small_disk(100_000),
+        pytest.raises(TrainingError, match=r"base-state.*the state of step 2 is kept: make room"),
+    ):
+        fit(few_crystals, run, seed=3, steps=6)
+    assert {path.name: path.read_bytes() for path in run.glob("*.safetensors")} == before
+    assert not list(run.glob(".*"))
+    fit(few_crystals, run, seed=3, steps=6)
+    assert same(weights(run), weights(folder))
+
+
+def test_names_a_checkpoint_that_cannot_be_written(trained, tmp_path):
+    with small_disk(100_000), pytest.raises(TrainingError, match=r"checkpoint in .*File too"):
+        trained.save(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["cut", "replaced"])
+def test_names_a_damaged_state(few_crystals, folder, tmp_path, damage):
+    run = tmp_path / "run"
+    fit(few_crystals, run, steps=1)
+    state = run / "super_resolution-state.safetensors"
+    state.write_bytes(
+        state.read_bytes()[:-1000]
+        if damage == "cut"
+        else (folder / "base-state.safetensors").read_bytes()
+    )
+    with pytest.raises(CheckpointError, match=r"super_resolution-state\.safetensors cannot be"):
+        fit(few_crystals, run, steps=2)
+    (run / "train-crystals.npz").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"train-crystals\.npz is damaged"):
+        fit(few_crystals, run, steps=2)
+
+
+def test_names_a_checkpoint_of_other_sizes(folder, tmp_path):
+    config, card, tensors, _ = read_checkpoint(folder, "imagen")
+    config["architecture"]["base"]["dim"] = 16
+    write_checkpoint(tmp_path, "imagen", config, card, tensors)
+    with pytest.raises(CheckpointError, match="does not fit this version's 'imagen'"):
+        load_generator(tmp_path)
+
+
+def test_refuses_data_that_are_too_few(few_crystals, tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(DatasetError, match="60 crystals, fewer than a batch of 64"):
+        fit(few_crystals, run, steps=1, settings={**SETTINGS, "batch_size": 64})
+    only = replace(few_crystals, split={"train": few_crystals.split["train"]})
+    with pytest.raises(DatasetError, match="split 'validation'"):
+        fit(only, run, steps=1)
+    with pytest.raises(InputError, match=r"settings of 'imagen': base\.width is unknown"):
+        train_generator("imagen", None, run, settings={"base": {"width": 8}})
+    with pytest.raises(InputError, match="steps must be at least 1"):
+        fit(few_crystals, run, steps=0)
+    assert not run.exists()
+
+
+def test_refuses_a_batch_that_processes_cannot_share():
+    settings = ImagenSettings(batch_size=3)
+    with pytest.raises(InputError, match="3 crystals cannot be divided among 2 processes"):
+        Objective("base", settings, torch.device("cpu"), process=0, processes=2)
+
+
+def test_refuses_negative_numbers(trained):
+    with pytest.raises(InputError, match="negative"):
+        trained.sample(1, seed=0, start=-1)
+
+
+def test_jobs_train_it_and_sample_from_it(few_crystals, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    few_crystals.save("data.npz")
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+    train = TrainMaker(generator="imagen", steps=1, settings=SETTINGS).make("data.npz")
+    done = run_locally(train, store=store, ensure_success=True)[train.uuid][1].output
+    assert done.generator == "imagen"
+    checkpoint = done.checkpoint
+    assert Path(checkpoint).is_dir()
+    sample = SampleMaker(generator=checkpoint).make(2, seed=1)
+    done = run_locally(sample, store=store, ensure_success=True)[sample.uuid][1].output
+    assert done.provenance.checkpoint_sha256 == load_generator(checkpoint).sha256
+    expected = load_generator(checkpoint).sample(2, seed=1)
+    assert np.array_equal(done.crystens.array, expected)
+
+
+PROCESS = """
+import sys
+from pathlib import Path
+from crystens_flows.datasets import Dataset
+from crystens_flows.generators import train_generator
+import json
+settings = json.loads(sys.argv[2])
+if __name__ == "__main__":
+    train_generator("imagen", "data.npz", Path(sys.argv[1]), seed=3, steps=6, settings=settings)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(few_crystals, folder, tmp_path):
+    few_crystals.save(tmp_path / "data.npz")
+    (tmp_path / "train.py").write_text(PROCESS)
+    launch = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [sys.executable, "-m", *launch, "train.py", "run", json.dumps(SETTINGS)]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert load_generator(tmp_path / "run").card["processes"] == 2
+    one, two = weights(folder), weights(tmp_path / "run")
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, atol=2e-5, rtol=0, msg=name)

@@ -1,0 +1,91 @@
+"""The networks of the diffusion model, and importing the library they come from."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from imagen_examples import TINY
+from pydantic import ValidationError
+
+from crystens_flows.errors import MissingExtraError
+from crystens_flows.generators.imagen.library import import_imagen
+from crystens_flows.generators.imagen.networks import (
+    NETWORKS,
+    build_network,
+)
+from crystens_flows.generators.imagen.settings import BaseSettings, ImagenSettings
+
+pytest.importorskip("accelerate", reason="needs the extra imagen")
+
+NO_NETWORK = """
+import socket, sys
+
+def refuse(*arguments, **options):
+    raise AssertionError("asked for the network")
+
+socket.socket.connect = socket.getaddrinfo = refuse
+from crystens_flows.generators.imagen.library import import_imagen
+print(import_imagen().Unet.__name__)
+from transformers import T5Config
+assert "from_pretrained" not in vars(T5Config)
+"""
+
+
+def test_imports_without_a_network(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", NO_NETWORK],
+        capture_output=True,
+        text=True,
+        env={"PATH": "", "HOME": str(tmp_path), "HF_HOME": str(tmp_path)},
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "Unet\n"
+
+
+@pytest.mark.parametrize("absent", ["transformers", "imagen_pytorch", "kornia"])
+def test_names_the_extra_that_is_missing(absent, monkeypatch):
+    for name in [n for n in sys.modules if n.split(".")[0] == "imagen_pytorch"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, absent, None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'crystens-flows\[imagen\]'"):
+        import_imagen()
+
+
+def test_parameters_are_as_many_as_the_published_networks_have():
+    counts = {
+        name: sum(p.numel() for p in build(ImagenSettings(), "meta").parameters())
+        for name, build in NETWORKS.items()
+    }
+    assert {name: round(n / 1e6, 1) for name, n in counts.items()} == {
+        "base": 269.8,
+        "super_resolution": 727.8,
+    }
+
+
+@pytest.mark.parametrize("conditioned", [False, True])
+def test_every_parameter_that_is_trained_has_a_gradient(conditioned, capsys):
+    network = build_network(BaseSettings(**TINY), conditioned=conditioned)
+    images, ratio = torch.randn(2, 4, 16, 16), torch.zeros(2)
+    shown = {"lowres_cond_img": images, "lowres_noise_times": ratio} if conditioned else {}
+    network(images, ratio, **shown).square().sum().backward()
+    named = dict(network.named_parameters())
+    assert {n for n, p in named.items() if p.grad is None} == {
+        n for n, p in named.items() if not p.requires_grad
+    }
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"num_resnet_blocks": (1, 2, 3)}, "3 values for the 2 levels"),
+        ({"dim": 12}, "multiple of 8"),
+        ({"dim_mults": ()}, "at least 1 item"),
+    ],
+)
+def test_refuses_sizes_that_do_not_fit(changes, words):
+    with pytest.raises(ValidationError, match=words):
+        BaseSettings(**{**TINY, **changes})
