@@ -14,12 +14,14 @@ from crystens_flows.jobs.prefilter import (
 )
 from crystens_flows.jobs.read import candidates_from_structures, provenance_of_structures
 from crystens_flows.jobs.relax import QuadrupleRelaxMaker
+from crystens_flows.jobs.relax_batch import BatchRelaxMaker
 from crystens_flows.jobs.sample import SampleMaker
 from crystens_flows.jobs.select import SelectMaker
 from crystens_flows.jobs.train import TrainMaker
 from crystens_flows.jobs.tune import TuneMaker
 
 __all__ = [
+    "BatchRelaxMaker",
     "CGCNNPrefilterMaker",
     "CHGNetPrefilterMaker",
     "DecodeMaker",

@@ -12,13 +12,8 @@ from jobflow import Flow, Job, JobConfig, Maker, OnMissing, OutputReference, job
 from pymatgen.core import Structure
 
 from crystens_flows.errors import import_extra
+from crystens_flows.relaxation.batch import MAX_FORCE, MAX_IONIC_STEPS
 from crystens_flows.schemas import RelaxDocument
-
-MAX_IONIC_STEPS = 200
-"""Ionic steps of the default relaxation, at most."""
-
-MAX_FORCE = 0.02
-"""The default relaxation ends below this force, eV/A (on the cell: a stress times the volume)."""
 
 
 def _chgnet_relax_maker(number: int) -> Maker:
