@@ -1,0 +1,1 @@
+"""Evaluating generators: the paper's tables and figures, and the field's metrics."""

@@ -1,0 +1,281 @@
+"""Evaluating sources of samples against real crystals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from pymatgen.core import Structure
+
+from crystens_flows.errors import InputError
+from crystens_flows.evaluation.coverage import Fingerprints, coverage
+from crystens_flows.evaluation.distributions import (
+    Distributions,
+    kolmogorov_smirnov,
+    wasserstein,
+)
+from crystens_flows.evaluation.energies import energies, relaxed
+from crystens_flows.evaluation.metrics import METRICS
+from crystens_flows.evaluation.prediction import match_rate
+from crystens_flows.evaluation.reference import FLOOR, Reference
+from crystens_flows.evaluation.samples import SampleSource, from_structures
+from crystens_flows.representation.space_group import symmetry_dataset
+from crystens_flows.schemas import package_versions
+from crystens_flows.screening.cgcnn import predict_properties
+from crystens_flows.screening.duplicates import find_duplicates
+from crystens_flows.screening.validity import smact_validity, structural_validity
+
+METASTABLE = 0.1
+"""Energy above the hull, eV/atom, up to which a crystal may be made: MatterGen's."""
+
+P1_SYMPREC = 0.1
+"""Within this distance, angstrom, coordinates have a symmetry or not."""
+
+N_SHOWN = 8
+"""Structures of each source that are kept to be shown, as figures 9 to 11 of the paper do."""
+
+Progress = Callable[[str], None]
+
+
+class EvaluationOptions(BaseModel):
+    """What is evaluated."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    n_samples: int = Field(1000, ge=1, description="Samples of each source.")
+    seed: int = Field(0, ge=0, description="Seed of sampling and of dividing the reference.")
+    n_relax: int = Field(100, ge=0, description="Structures relaxed with CHGNet; 0 for none.")
+    n_formulas: int = Field(
+        100, ge=0, description="Reference crystals asked for by formula; 0 for none."
+    )
+
+
+class SourceEvaluation(BaseModel):
+    """What was measured of one source."""
+
+    name: str
+    n_samples: int
+    metrics: dict[str, float | None] = Field(description="By name; see METRICS.")
+    values: dict[str, list[float]] = Field(description="Distributions by quantity, for figures.")
+    reasons: dict[str, int] = Field(description="Samples without structure, by kind of reason.")
+    shown: list[dict[str, Any]] = Field(description="Some structures, as dictionaries.")
+
+
+class Evaluation(BaseModel):
+    """Sources side by side, and real crystals beside them."""
+
+    reference: str
+    n_reference: int
+    options: EvaluationOptions
+    reference_values: dict[str, list[float]] = Field(description="Distributions of real crystals.")
+    sources: list[SourceEvaluation] = Field(description="The last is the floor of real crystals.")
+    versions: dict[str, str] = Field(default_factory=package_versions)
+
+
+def evaluate(
+    sources: Sequence[SampleSource],
+    reference: Reference,
+    options: EvaluationOptions,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """
+    Evaluate sources of samples, and held-out real crystals in the same way.
+
+    Parameters
+    ----------
+    sources
+        The samples; each is read once, some at a time.
+    reference
+        The real crystals.
+    options
+        What to measure.
+    progress
+        Called with what is being done.
+
+    Returns
+    -------
+    Evaluation
+        One column for each source and one for the floor.
+
+    Raises
+    ------
+    InputError
+        If two sources have the same name.
+    """
+    names = [source.name for source in sources]
+    if len({*names, FLOOR}) <= len(names):
+        raise InputError(f"sources need names of their own, other than '{FLOOR}': {names}")
+    say = progress or (lambda _: None)
+    say("reference: CGCNN and energies")
+    reference_values = {**reference.distributions.values, **_predicted(reference.crystals)}
+    floor = from_structures(reference.floor[: options.n_samples], FLOOR)
+    return Evaluation(
+        reference=reference.name,
+        n_reference=len(reference.crystals),
+        options=options,
+        reference_values=reference_values,
+        sources=[
+            _evaluate(source, reference, reference_values, options, say)
+            for source in (*sources, floor)
+        ],
+    )
+
+
+@dataclass
+class _Collected:
+    """What is kept of the samples: structures, not tensors."""
+
+    structures: list[Structure] = field(default_factory=list)
+    distributions: Distributions = field(default_factory=Distributions)
+    consistency: dict[str, list[float]] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
+    n_samples: int = 0
+
+
+def _collect(source: SampleSource, say: Progress) -> _Collected:
+    kept = _Collected()
+    for chunk in source.samples:
+        for sample in chunk:
+            kept.n_samples += 1
+            if sample.consistency is not None:
+                for name, value in sample.consistency.as_dict().items():
+                    if value is not None:
+                        kept.consistency.setdefault(name, []).append(value)
+            if sample.structure is None:
+                kind = (sample.reason or "no structure").split(":")[0]
+                kept.reasons[kind] = kept.reasons.get(kind, 0) + 1
+                continue
+            kept.structures.append(sample.structure)
+            kept.distributions.add(sample.structure, sample.space_group)
+        say(f"{source.name}: {kept.n_samples} samples")
+    return kept
+
+
+def _evaluate(
+    source: SampleSource,
+    reference: Reference,
+    reference_values: dict[str, list[float]],
+    options: EvaluationOptions,
+    say: Progress,
+) -> SourceEvaluation:
+    kept = _collect(source, say)
+    structures, n = kept.structures, kept.n_samples
+    if n == 0:
+        raise InputError(f"{source.name} has no samples: give a source that has")
+    metrics: dict[str, float | None] = dict.fromkeys(METRICS)
+    metrics["decoded"] = len(structures) / n
+    for name, measured in kept.consistency.items():
+        metrics[name] = float(np.mean(measured))
+    if source.seconds:
+        metrics["samples_per_second"] = n / source.seconds
+
+    say(f"{source.name}: validity, uniqueness, novelty")
+    structural = [structural_validity(each) is None for each in structures]
+    charged = [bool(smact_validity(each)) for each in structures]
+    both = [a and b for a, b in zip(structural, charged, strict=True)]
+    duplicates, known = find_duplicates(structures), reference.training.find(structures)
+    new = [a is None and b is None for a, b in zip(duplicates, known, strict=True)]
+    metrics |= {
+        "structurally_valid": sum(structural) / n,
+        "composition_valid": sum(charged) / n,
+        "valid": sum(both) / n,
+        "unique": sum(each is None for each in duplicates) / n,
+        "novel": sum(each is None for each in known) / n,
+        "p1": _share(map(_is_p1, structures), len(structures)),
+    }
+
+    say(f"{source.name}: coverage")
+    valid = [each for each, good in zip(structures, both, strict=True) if good]
+    fingerprints = Fingerprints.of(valid, reference.processes)
+    if covered := coverage(fingerprints, reference.fingerprints, n):
+        metrics |= {"cov_recall": covered.recall, "cov_precision": covered.precision}
+    of_valid = Distributions()
+    for each in valid:
+        of_valid.add(each, 1)
+    for name in ("density", "n_elements"):
+        metrics[f"wasserstein_{name}"] = wasserstein(of_valid.values[name], reference_values[name])
+
+    say(f"{source.name}: CGCNN and energies")
+    values = {**kept.distributions.values, **_predicted(structures)}
+    for name, statistic in kolmogorov_smirnov(values, reference_values).items():
+        if f"ks_{name}" in METRICS:
+            metrics[f"ks_{name}"] = statistic
+    above = values["energy_above_hull"]
+    metrics |= {
+        "formation_energy_per_atom": _median(values["model_formation_energy_per_atom"]),
+        "energy_above_hull": _median(above),
+        "metastable": sum(each <= METASTABLE for each in above) / n,
+    }
+    if options.n_relax and structures:
+        say(f"{source.name}: relaxing")
+        metrics |= _after_relaxation(structures, new, options.n_relax)
+    if options.n_formulas and hasattr(source.generator, "sample_formula"):
+        say(f"{source.name}: formula to crystal")
+        match = match_rate(source.generator, reference.crystals[: options.n_formulas], options.seed)
+        metrics |= {"match_rate": match.share, "match_rmse": match.rmse}
+    return SourceEvaluation(
+        name=source.name,
+        n_samples=n,
+        metrics=metrics,
+        values=values,
+        reasons=dict(sorted(kept.reasons.items(), key=lambda each: -each[1])),
+        shown=[each.as_dict() for each in structures[:N_SHOWN]],
+    )
+
+
+def _predicted(structures: Sequence[Structure]) -> dict[str, list[float]]:
+    """Return CGCNN's seven properties, and the potentials' energies, where there are any."""
+    values: dict[str, list[float]] = {}
+    for prediction in predict_properties(structures):
+        for name, value in prediction.values.items():
+            values.setdefault(name, [])
+            if value is not None and math.isfinite(value):
+                values[name].append(value)
+    found = energies(structures)
+    values["model_formation_energy_per_atom"] = [
+        each.formation_energy_per_atom
+        for each in found
+        if each.formation_energy_per_atom is not None
+    ]
+    values["energy_above_hull"] = [
+        each.energy_above_hull for each in found if each.energy_above_hull is not None
+    ]
+    return values
+
+
+def _after_relaxation(
+    structures: Sequence[Structure], new: Sequence[bool], n_relax: int
+) -> dict[str, float | None]:
+    ends = relaxed(structures[:n_relax])
+    moved = [each.rmsd for each in ends if each.rmsd is not None]
+    stable = [
+        each.energy_above_hull is not None and each.energy_above_hull <= METASTABLE for each in ends
+    ]
+    sun = [a and b for a, b in zip(stable, new, strict=False)]
+    return {
+        "rmsd": sum(moved) / len(moved) if moved else None,
+        "relaxed_metastable": sum(stable) / len(ends),
+        "relaxed_sun": sum(sun) / len(ends),
+    }
+
+
+def _is_p1(structure: Structure) -> bool:
+    dataset = symmetry_dataset(
+        structure.lattice.matrix,
+        structure.frac_coords,
+        [site.specie.Z for site in structure],
+        P1_SYMPREC,
+    )
+    return dataset is None or int(dataset.number) == 1
+
+
+def _share(flags: Iterable[bool], n: int) -> float | None:
+    return sum(flags) / n if n else None
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return float(np.median(values)) if values else None
