@@ -207,21 +207,24 @@ def selected_of(n: int, n_select: int = 3) -> list[int]:
 
 
 @job(output_schema=RelaxDocument)
-def relax(identifier: str, structure: Structure, steps: int = 4, energy: float = -16.0):
+def relax(
+    identifier: str, structure: Structure, steps: int = 4, energy: float = -16.0, **more
+) -> RelaxDocument:
     energies = [energy + 0.1 * (4 - k) if k <= steps else None for k in range(5)]
-    return RelaxDocument(
-        candidate_id=identifier,
-        structure=structure if steps else None,
-        energy=energies[steps] if steps else None,
-        dir_name="host:/scratch" if steps else None,
-        energies=energies,
-        pressures=[1.0 if k < steps else None for k in range(4)],
-        converged=[True if k < steps else None for k in range(4)],
-        n_sites=len(structure) if steps else None,
-        engine="CHGNet",
-        completed_steps=steps,
-        reason=None if steps == 4 else f"step {steps + 1}: forces exploded",
-    )
+    fields = {
+        "candidate_id": identifier,
+        "structure": structure if steps else None,
+        "energy": energies[steps] if steps else None,
+        "dir_name": "host:/scratch" if steps else None,
+        "energies": energies,
+        "pressures": [1.0 if k < steps else None for k in range(4)],
+        "converged": [True if k < steps else None for k in range(4)],
+        "n_sites": len(structure) if steps else None,
+        "engine": "CHGNet",
+        "completed_steps": steps,
+        "reason": None if steps == 4 else f"step {steps + 1}: forces exploded",
+    }
+    return RelaxDocument(**{**fields, **more})
 
 
 def campaign_jobs(name: str = "default", n: int = 40, chunk: int = 10, seed: int = 0) -> list:

@@ -189,7 +189,8 @@ def run_discovery(
     try:
         flow = flow_maker(options).make(options.n_samples, options.seed, options.campaign)
         outcome = run(flow, stores.job_store, folder / RUN_FOLDER, progress=progress)
-        CandidateBuilder(stores.job_store, stores.candidates).run_incrementally()
+        builder = CandidateBuilder(stores.job_store, stores.candidates, failures=outcome.errors)
+        builder.run_incrementally()
         summary = summarise(
             stores.candidates,
             options,

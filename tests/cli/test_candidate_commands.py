@@ -11,7 +11,7 @@ from pymatgen.core import Structure
 
 from crystens_flows.explanation import explain
 from crystens_flows.stores import open_stores
-from stage_jobs import campaign_jobs, run_jobs
+from stage_jobs import campaign_jobs, relax, run_jobs
 
 
 @pytest.fixture
@@ -34,6 +34,20 @@ def test_build_says_how_many(crystens, store):
     result = crystens("build", "--store", store)
     assert result.code == 0
     assert result.err == "updated 0 candidates, 40 in all\n"
+
+
+def test_build_accepts_a_stand_in_only_where_asked(crystens, store):
+    stores = open_stores(store)
+    (first, *_) = stores.candidates.documents(status="relaxed")
+    relaxation = relax(first.candidate_id, first.relaxed_structure, stand_in=True)
+    run_jobs([relaxation], stores.job_store)
+    stores.close()
+    assert crystens("build").err == "updated 1 candidates, 40 in all\n"
+    assert "so: rejected by 'relax': relaxed by a stand-in for VASP, which is no result of DFT" in (
+        crystens("candidates", "show", first.candidate_id).out
+    )
+    assert crystens("build", "--accept-stand-in").err == "updated 1 candidates, 40 in all\n"
+    assert "so: relaxed" in crystens("candidates", "show", first.candidate_id).out
 
 
 def test_build_watches_a_store_that_is_yet_to_come(tmp_path):

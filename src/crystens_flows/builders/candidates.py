@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -26,6 +26,7 @@ from crystens_flows.candidates import CandidateStore
 
 _JOBS_AT_ONCE = 200
 _CANDIDATES_AT_ONCE = 500
+_RELAXED = ["candidate_id", "relaxation.stand_in", "relaxation.step_uuids"]
 
 
 @dataclass
@@ -64,11 +65,26 @@ class CandidateBuilder(Builder):
         The outputs of the jobs.
     candidates
         Where the candidates go.
+    accept_stand_in
+        Whether relaxations by a stand-in for VASP count, in rehearsals. Else their candidates are
+        rejected, with the reason; what another builder decided is put right at the first build.
+    failures
+        Errors by uuid of the job, e.g. :attr:`crystens_flows.local.RunSummary.errors`; the reason
+        of a candidate whose relaxation failed then ends with that of the step.
     """
 
-    def __init__(self, job_store: JobStore, candidates: CandidateStore) -> None:
+    def __init__(
+        self,
+        job_store: JobStore,
+        candidates: CandidateStore,
+        accept_stand_in: bool = False,
+        failures: Mapping[str, str] | None = None,
+    ) -> None:
         self.job_store = job_store
         self.candidates = candidates
+        self.accept_stand_in = accept_stand_in
+        self.failures = dict(failures or {})
+        self._settled = False
         self._complete: set[str] = set()
         self._orders: dict[str, Order] = {}
         self.summary = BuildSummary()
@@ -106,6 +122,9 @@ class CandidateBuilder(Builder):
             jobs = iter(by_stage.get(stage, ()))
             while group := list(islice(jobs, _JOBS_AT_ONCE)):
                 yield from self._items_of(self._missing(stage, group))
+        if not self._settled:
+            yield from self._concluded_otherwise()
+            self._settled = True
 
     def process_item(self, item: Document) -> Document:
         """
@@ -121,13 +140,19 @@ class CandidateBuilder(Builder):
         dict
             The documents to ``write`` and the identifiers to ``remove``.
         """
-        news: dict[str, list[Contribution]] = {}
+        news: dict[str, list[Contribution]] = {each: [] for each in item["existing"]}
         for contribution in item["news"]:
             news.setdefault(contribution.candidate_id, []).append(contribution)
         write, remove = [], []
         for identifier, parts in news.items():
             existing = item["existing"].get(identifier)
-            doc = merge(existing, parts, self._orders)
+            doc = merge(
+                existing,
+                parts,
+                self._orders,
+                self.failures,
+                accept_stand_in=self.accept_stand_in,
+            )
             if doc is None:
                 remove += [identifier] if existing is not None else []
             elif doc != existing:
@@ -247,13 +272,29 @@ class CandidateBuilder(Builder):
             gone = concerned - {each.candidate_id for each in said}
             said += [Contribution(each, label, key, job.order, None, {}) for each in sorted(gone)]
             news += said
+        existing = self._existing({each.candidate_id for each in news})
+        return {"existing": existing, "news": news, "n_jobs": len(group)}
+
+    def _concluded_otherwise(self) -> Iterator[Document]:
+        """Yield candidates that a builder with other arguments may have concluded otherwise."""
+        found = []
+        for doc in self.candidates.store.query({"relaxation": {"$ne": None}}, properties=_RELAXED):
+            relaxation = doc["relaxation"]
+            failed = self.failures.keys() & set(relaxation.get("step_uuids") or ())
+            if relaxation.get("stand_in") or failed:
+                found.append(doc["candidate_id"])
+        for part in _parts(sorted(found)):
+            yield {"existing": self._existing(part), "news": [], "n_jobs": 0}
+
+    def _existing(self, ids: Iterable[str]) -> dict[str, Document]:
+        """Return candidates as stored, by identifier."""
         existing = {}
-        for part in _parts(sorted({each.candidate_id for each in news})):
+        for part in _parts(sorted(ids)):
             for doc in self.candidates.store.query({"candidate_id": {"$in": part}}):
                 doc.pop("_id", None)
                 doc.pop("last_updated", None)
                 existing[doc["candidate_id"]] = doc
-        return {"existing": existing, "news": news, "n_jobs": len(group)}
+        return existing
 
 
 def _parts(ids: list[str]) -> Iterator[list[str]]:

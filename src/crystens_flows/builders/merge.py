@@ -8,12 +8,11 @@ from typing import Any
 
 from pymatgen.core import Composition
 
-from crystens_flows.relaxation import N_STEPS
+from crystens_flows.builders.conclusion import Order, concluded
 from crystens_flows.schemas import CandidateDocument, CandidateStatus, Provenance, candidate_id
 from crystens_flows.schemas.candidate import SCHEMA_VERSION
 
 Document = dict[str, Any]
-Order = tuple[str, str, int]
 
 
 @dataclass(frozen=True)
@@ -208,7 +207,12 @@ _SINCE_VERSION_1 = {
 
 
 def merge(
-    existing: Document | None, news: Iterable[Contribution], orders: Mapping[str, Order]
+    existing: Document | None,
+    news: Iterable[Contribution],
+    orders: Mapping[str, Order],
+    failures: Mapping[str, str] | None = None,
+    *,
+    accept_stand_in: bool = False,
 ) -> Document | None:
     """
     Add contributions to a candidate; the result does not depend on when they arrive.
@@ -221,6 +225,8 @@ def merge(
         The contributions.
     orders
         Order of the jobs in the JobStore by ``"uuid:index"``.
+    failures, accept_stand_in
+        As for :func:`~crystens_flows.builders.conclusion.concluded`.
 
     Returns
     -------
@@ -246,7 +252,9 @@ def merge(
             _forget(doc, new.label)  # type: ignore[arg-type]
             continue
         doc = _applied(doc, new)
-    return None if doc is None else _concluded(doc, orders)
+    if doc is None:
+        return None
+    return concluded(doc, orders, failures or {}, accept_stand_in=accept_stand_in)
 
 
 def _applied(doc: Document | None, new: Contribution) -> Document:
@@ -319,56 +327,3 @@ def _composition(structure: Document) -> Composition:
             element = species["element"]
             amounts[element] = amounts.get(element, 0.0) + species["occu"]
     return Composition(amounts)
-
-
-_OF_THE_LAST_SCREEN = ("formation_energy_per_atom", "energy_above_hull", "smact_valid", "known_as")
-
-
-def _concluded(doc: Document, orders: Mapping[str, Order]) -> Document:
-    """Derive status, reason and energies from what the stages said."""
-    screens = sorted(
-        doc["screens"].items(), key=lambda item: orders.get(doc["jobs"][item[0]], ("", "", 0))
-    )
-    latest = [record for _, record in reversed(screens)]
-    relaxation, n_sites = doc["relaxation"], None
-    if relaxation is not None:
-        relaxed = doc["relaxed_structure"]
-        n_sites = relaxation["n_sites"] or (len(relaxed["sites"]) if relaxed else None)
-    energy = relaxation["energy"] if relaxation is not None else None
-    status, rejected_by, reason = _status(doc)
-    return {
-        **doc,
-        "status": str(status),
-        "rejected_by": rejected_by,
-        "reason": reason,
-        **{
-            name: next((value for r in latest if (value := r.get(name)) is not None), None)
-            for name in _OF_THE_LAST_SCREEN
-        },
-        "energy_per_atom": energy / n_sites if energy is not None and n_sites else None,
-        "energy_above_hull_dft": (relaxation or {}).get("energy_above_hull"),
-    }
-
-
-def _status(doc: Document) -> tuple[CandidateStatus, str | None, str | None]:
-    """Return status, what rejected the candidate, and why: the stage it came furthest in counts."""
-    relaxation, selection = doc["relaxation"], doc["selection"]
-    if relaxation is not None:
-        steps = relaxation["completed_steps"]
-        if steps >= N_STEPS:
-            return CandidateStatus.RELAXED, None, None
-        reason = relaxation["reason"] or f"{steps} of {N_STEPS} relaxations finished"
-        return CandidateStatus.REJECTED, "relax", reason
-    if selection is not None and selection["decision"] == "selected":
-        return CandidateStatus.SELECTED, None, None
-    if doc["structure"] is None:
-        return CandidateStatus.REJECTED, "decode", doc["reason"]
-    for name in sorted(doc["screens"]):
-        if not doc["screens"][name]["passed"]:
-            return CandidateStatus.REJECTED, name, doc["screens"][name]["reason"]
-    if selection is not None and selection["decision"] in ("duplicate", "filtered"):
-        reason = selection.get("reason")
-        if reason is None and selection["decision"] == "duplicate":
-            reason = f"duplicate: of {selection['duplicate_of']}"  # before version 2 none was given
-        return CandidateStatus.REJECTED, "select", reason
-    return (CandidateStatus.SCREENED if doc["screens"] else CandidateStatus.DECODED), None, None

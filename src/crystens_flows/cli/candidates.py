@@ -98,6 +98,12 @@ def build(
     interval: Annotated[
         float, typer.Option("--interval", min=0.1, help="Seconds between two builds with --watch.")
     ] = 30.0,
+    accept_stand_in: Annotated[
+        bool,
+        typer.Option(
+            "--accept-stand-in", help="Let relaxations by a stand-in for VASP count: a rehearsal."
+        ),
+    ] = False,
     config: Config = None,
 ) -> None:
     """
@@ -110,7 +116,7 @@ def build(
 
     stores = open_stores(store, create=watch)
     stores.candidates.ensure_indexes()
-    builder = CandidateBuilder(stores.job_store, stores.candidates)
+    builder = CandidateBuilder(stores.job_store, stores.candidates, accept_stand_in)
     while True:
         with progress_bar("building candidates"):
             updated = builder.run_incrementally()
