@@ -124,7 +124,7 @@ def inline_svg(records: Sequence[Mapping[str, Any]]) -> str:
     """
     text = _rendered(records, "svg").decode()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")
     label = "Energies and pressures before and after four relaxations"
     return text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
 
