@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from atomate2.forcefields.jobs import ForceFieldRelaxMaker
 from pymatgen.core import Structure
 
 from crystens_flows.generators import load_generator
@@ -45,11 +44,12 @@ def one_by_one(structures: list[Structure]) -> list[RelaxDocument]:
     documents = []
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         for structure in structures:
+            maker = QuadrupleRelaxMaker()
             tasks, start = [], structure
-            for maker in vars(QuadrupleRelaxMaker()).values():
-                if isinstance(maker, ForceFieldRelaxMaker):
-                    tasks.append(ForceFieldRelaxMaker.make.original(maker, start))
-                    start = tasks[-1].structure
+            for number in (1, 2, 3, 4):
+                step = getattr(maker, f"relax_maker_{number}")
+                tasks.append(type(step).make.original(step, start))
+                start = tasks[-1].structure
             documents.append(summarise_relaxation(tasks, structure=structure))
     return documents
 
