@@ -8,9 +8,10 @@ from itertools import groupby
 from typing import Any
 
 from jobflow import Maker
+from monty.json import jsanitize
 from pymatgen.core import Lattice, Structure
 
-from crystens_flows.errors import InputError, import_extra
+from crystens_flows.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class VaspInput:
         The labels of the potentials, in the order of the POSCAR.
     potcar_functional
         The set they are of.
+    from_previous
+        What the step may take from the one before it, and is not known yet.
     """
 
     step: str
@@ -36,6 +39,7 @@ class VaspInput:
     poscar: str
     potcar: list[str]
     potcar_functional: str
+    from_previous: list[str]
 
 
 def step_makers(maker: Maker) -> list[Maker]:
@@ -79,8 +83,8 @@ def vasp_inputs(maker: Maker, structure: Structure) -> Iterator[VaspInput]:
     """
     Make the input of each step that runs VASP; neither VASP nor its POTCARs are needed.
 
-    Steps after the first are shown for the structure given, as theirs is not known before. What
-    an input set takes from the step before, beside the structure, is not in it.
+    Steps after the first are shown for the structure given, and without what else they may take
+    from the step before, as that is not known yet.
 
     Parameters
     ----------
@@ -99,7 +103,7 @@ def vasp_inputs(maker: Maker, structure: Structure) -> Iterator[VaspInput]:
     InputError
         If an input set cannot be made of the structure.
     """
-    for step in vasp_makers(maker):
+    for number, step in enumerate(vasp_makers(maker)):
         try:
             inputs = step.input_set_generator.get_input_set(structure, potcar_spec=True)
         except (ValueError, KeyError, AttributeError, TypeError, RuntimeError) as exc:
@@ -115,7 +119,22 @@ def vasp_inputs(maker: Maker, structure: Structure) -> Iterator[VaspInput]:
             poscar=str(inputs["POSCAR"]),
             potcar=_labels(inputs),
             potcar_functional=_functional(step.input_set_generator),
+            from_previous=_from_previous(step) if number else [],
         )
+
+
+def _from_previous(step: Any) -> list[str]:
+    if not getattr(step, "uses_previous", True):
+        return ["structure"]
+    generator = step.input_set_generator
+    automatic = {
+        "auto_metal_kpoints": "KPOINTS of metals",
+        "auto_ismear": "ISMEAR and SIGMA",
+        "auto_kspacing": "KSPACING",
+        "inherit_incar": "other tags of the INCAR",
+    }
+    also = [what for name, what in automatic.items() if getattr(generator, name, False)]
+    return ["structure", "MAGMOM where it is spin-polarised", *also]
 
 
 def potcar_labels(generator: Any, elements: Collection[str]) -> tuple[dict[str, str], str]:
@@ -163,15 +182,16 @@ def parameters(maker: Maker) -> dict[str, Any]:
     Returns
     -------
     dict
-        Plain types, without what is not set.
+        Plain types, without what is not set; steps with the same are together.
     """
-    sanitize = import_extra("monty.json", "relax", "showing parameters").jsanitize
     assert is_dataclass(maker)
     steps = step_makers(maker)
     if steps == [maker]:
-        plain = sanitize(asdict(maker), enum_values=True, strict=True)
-        return {name: value for name, value in plain.items() if value not in (None, {}, [])}
-    return {step.name: parameters(step) for step in steps}
+        plain = jsanitize(asdict(maker), enum_values=True, strict=True)
+        unset: tuple[Any, ...] = (None, {}, [])
+        return {key: value for key, value in plain.items() if key != "name" and value not in unset}
+    groups = groupby([(step.name, parameters(step)) for step in steps], key=lambda each: each[1])
+    return {", ".join(name for name, _ in group): given for given, group in groups}
 
 
 def dry_run_records(
@@ -243,14 +263,18 @@ def _structure_text(record: dict[str, Any], engine: str) -> str:
 
         text = yaml.safe_dump(record["parameters"], sort_keys=False)
         return "\n".join([*lines, text])
-    steps = [(each["step"], {**each, "step": None}) for each in record["steps"]]
-    for number, (_, group) in enumerate(groupby(steps, key=lambda step: step[1])):
+    for _, group in groupby(record["steps"], key=_settings):
         same = list(group)
-        lines += ["", f"## {', '.join(name for name, _ in same)}"]
-        if number or len(same) > 1:
-            lines.append("(each but the first begins with the structure that the one before left)")
-        lines += _input_lines(same[0][1])
+        lines += ["", f"## {', '.join(step['step'] for step in same)}"]
+        if previous := same[-1]["from_previous"]:
+            who = "each but the first" if not same[0]["from_previous"] else "it"
+            lines.append(f"({who} takes from the step before: {', '.join(previous)})")
+        lines += _input_lines(same[0])
     return "\n".join(lines) + "\n"
+
+
+def _settings(step: dict[str, Any]) -> list[Any]:
+    return [value for name, value in step.items() if name not in ("step", "from_previous")]
 
 
 def _input_lines(step: dict[str, Any]) -> list[str]:

@@ -144,7 +144,8 @@ def run_relax(
     try:
         flow = relax_flow(structures, maker, options.campaign)
         summary = run(flow, stores.job_store, folder / RUN_FOLDER, progress=progress)
-        CandidateBuilder(stores.job_store, stores.candidates).run_incrementally()
+        builder = CandidateBuilder(stores.job_store, stores.candidates, failures=summary.errors)
+        builder.run_incrementally()
         found = _relaxations(stores, folder / RUN_FOLDER)
         return RelaxRun(
             options.engine,

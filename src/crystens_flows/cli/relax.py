@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -74,7 +75,7 @@ def relax(
         typer.Option(
             "--steps",
             min=1,
-            help="Ionic steps of each relaxation at most; of potentials and ASE calculators.",
+            help="Ionic steps of each relaxation at most; not for vasp-mp.",
             show_default="the engine's",
         ),
     ] = None,
@@ -83,7 +84,7 @@ def relax(
         typer.Option(
             "--fmax",
             min=1e-6,
-            help="Force at which each relaxation ends, eV/A; of potentials and ASE calculators.",
+            help="Force at which each relaxation ends, eV/A; not for VASP.",
             show_default="the engine's",
         ),
     ] = None,
@@ -137,7 +138,13 @@ def relax(
             return
         run = _run(_options(engine, steps, fmax, campaign, store), given, output)
     summary = write_results(run, output)
-    print_records(run.records, COLUMNS, output_format)
+    records = run.records
+    if output_format is OutputFormat.TABLE:
+        records = [
+            {**record, "status": f"{record['status']} (stand-in)"} if record["stand_in"] else record
+            for record in records
+        ]
+    print_records(records, COLUMNS, output_format)
     _say_summary(run, summary, output)
     if run.count("relaxed") == 0:
         raise typer.Exit(1)
@@ -212,8 +219,9 @@ def _say_summary(run: RelaxRun, summary: dict[str, Any], output: Path) -> None:
         f"failed {summary['n_failed']}, unreadable {summary['n_unreadable']}"
     )
     for each in summary["not_relaxed"]:
-        where = f" (in {each['failed_in']})" if each["failed_in"] else ""
         reason = str(each["reason"]).removeprefix(f"{each['status']}: ")
+        folder = each["failed_in"]
+        where = f" (in {folder})" if folder and str(Path(folder).absolute()) not in reason else ""
         say(f"  {each['status']}: {each['entry']}: {reason}{where}")
     say(
         f"relaxed structures: {output}/relaxed, table: {output}/relaxations.csv, "
@@ -238,7 +246,9 @@ def _print_dry_run(
     if output_format is OutputFormat.CSV:
         raise typer.BadParameter("--dry-run prints text or JSON, no CSV")
     maker = relax_maker(engine, steps=steps, fmax=fmax)
-    records = dry_run_records(maker, [(each.entry, each.structure) for each in given])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pymatgen, on the paper's own settings
+        records = dry_run_records(maker, [(each.entry, each.structure) for each in given])
     if output_format is OutputFormat.JSON:
         typer.echo(json.dumps(records, indent=1))
     else:

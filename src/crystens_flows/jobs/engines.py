@@ -39,11 +39,15 @@ class Engine:
     vasp: bool = False
 
 
-def _paper() -> Maker:
+def _paper(steps: int | None = None) -> Maker:
     import_extra("atomate2.vasp.jobs.base", "vasp", "relaxing with VASP")
     from crystens_flows.jobs.vasp import PaperRelaxMaker
+    from crystens_flows.relaxation.vasp_inputs import PaperRelaxSetGenerator
 
-    return QuadrupleRelaxMaker.from_relax_maker(PaperRelaxMaker())
+    generator = PaperRelaxSetGenerator()
+    if steps is not None:
+        generator.max_ionic_steps = steps
+    return QuadrupleRelaxMaker.from_relax_maker(PaperRelaxMaker(input_set_generator=generator))
 
 
 def _materials_project() -> Maker:
@@ -53,10 +57,12 @@ def _materials_project() -> Maker:
     return mp_relax_makers()
 
 
-def _gpaw() -> Maker:
+def _gpaw(steps: int | None = None, fmax: float | None = None) -> Maker:
     from crystens_flows.jobs.gpaw import GpawRelaxMaker
 
-    return QuadrupleRelaxMaker.from_relax_maker(GpawRelaxMaker())
+    given = {"max_ionic_steps": steps, "max_force": fmax}
+    known: Any = {name: value for name, value in given.items() if value is not None}
+    return QuadrupleRelaxMaker.from_relax_maker(GpawRelaxMaker(**known))
 
 
 def _chgnet(**options: Any) -> Maker:
@@ -68,9 +74,11 @@ def _sevennet(**options: Any) -> Maker:
 
 
 ENGINES = {
-    "vasp": Engine("VASP as in the paper: PBEsol, 400 eV, 3 x 3 x 3 k-points", _paper, vasp=True),
+    "vasp": Engine(
+        "VASP as in the paper: PBEsol, 400 eV, 3 x 3 x 3 k-points", _paper, ("steps",), vasp=True
+    ),
     "vasp-mp": Engine("VASP, comparable with the Materials Project", _materials_project, vasp=True),
-    "gpaw": Engine("GPAW, with the paper's settings where it has them", _gpaw),
+    "gpaw": Engine("GPAW, as near to the paper as it comes", _gpaw, ("steps", "fmax")),
     "chgnet": Engine("the potential CHGNet", _chgnet, ("steps", "fmax")),
     "7net-l3i5": Engine("the potential SevenNet-l3i5", _sevennet, ("steps", "fmax")),
 }

@@ -11,17 +11,11 @@ from typing import Any
 
 from crystens_flows.errors import CrystensError
 from crystens_flows.preflight.check import Check, check_package, missing, not_set_up, ok
+from crystens_flows.relaxation.vasp_failures import SET_COMMAND, SET_POTCARS
 
 LAUNCHERS = ("mpirun", "mpiexec", "mpiexec.hydra", "orterun", "srun", "aprun", "jsrun", "ibrun")
 """Programs that start another, which stands last in the command."""
 
-_VASP_REMEDY = (
-    "set ATOMATE2_VASP_CMD, e.g. 'mpirun -n 16 vasp_std', or VASP_CMD in ~/.atomate2.yaml"
-)
-_POTCAR_REMEDY = (
-    "set PMG_VASP_PSP_DIR, in the environment or ~/.config/.pmgrc.yaml, to the folder that "
-    "'pmg config -p' made of VASP's potentials"
-)
 _PACKAGES = {
     "vasp": (("atomate2", "vasp"), ("custodian", "vasp")),
     "gpaw": (("gpaw", "gpaw"), ("gpaw-data", "gpaw"), ("ase", "gpaw")),
@@ -129,16 +123,19 @@ def check_vasp_command(command: str | None = None) -> Check:
     if command is None:
         command = settings.VASP_CMD
         source = "as VASP_CMD" if "VASP_CMD" in settings.model_fields_set else "by default"
-    words = shlex.split(os.path.expandvars(command))
     shown = f"'{command}', set {source}"
+    try:
+        words = shlex.split(os.path.expandvars(command))
+    except ValueError as exc:
+        return missing("VASP command", f"{shown}, cannot be read: {exc}", SET_COMMAND)
     if not words:
-        return missing("VASP command", "it is empty", _VASP_REMEDY)
+        return missing("VASP command", "it is empty", SET_COMMAND)
     wanted = [words[0]]
     if os.path.basename(words[0]) in LAUNCHERS:  # noqa: PTH119 - a word, not a path
         wanted.append(words[-1])
     for word in wanted:
         if shutil.which(word) is None:
-            return missing("VASP command", f"{shown}: {word} is not found", _VASP_REMEDY)
+            return missing("VASP command", f"{shown}: {word} is not found", SET_COMMAND)
     if any(word.endswith("vasp_stand_in") for word in words):
         return ok("VASP command", f"{shown}: a stand-in, no VASP")
     return ok("VASP command", shown)
@@ -167,10 +164,10 @@ def check_potcars(generator: Any, elements: Collection[str] = ()) -> Iterator[Ch
 
     folder = SETTINGS.get("PMG_VASP_PSP_DIR")
     if not folder:
-        yield missing("POTCARs", "PMG_VASP_PSP_DIR is not set", _POTCAR_REMEDY)
+        yield missing("POTCARs", "PMG_VASP_PSP_DIR is not set", SET_POTCARS)
         return
     if not os.path.isdir(folder):  # noqa: PTH112 - as pymatgen looks for it
-        yield missing("POTCARs", f"PMG_VASP_PSP_DIR is {folder}, no folder", _POTCAR_REMEDY)
+        yield missing("POTCARs", f"PMG_VASP_PSP_DIR is {folder}, no folder", SET_POTCARS)
         return
     labels, functional = potcar_labels(generator, elements)
     yield ok("POTCARs", f"PMG_VASP_PSP_DIR is {folder}")
@@ -179,7 +176,8 @@ def check_potcars(generator: Any, elements: Collection[str] = ()) -> Iterator[Ch
         try:
             potcar = PotcarSingle.from_symbol_and_functional(label, functional)
         except FileNotFoundError:
-            subfolder = PotcarSingle.functional_dir[functional]
+            subfolders = SETTINGS.get("PMG_VASP_PSP_SUB_DIRS") or PotcarSingle.functional_dir
+            subfolder = subfolders.get(functional, PotcarSingle.functional_dir[functional])
             yield missing(
                 *(what, f"no {label} of {functional}"),
                 f"put it there as {subfolder}/POTCAR.{label}, or as {subfolder}/{label}/POTCAR",

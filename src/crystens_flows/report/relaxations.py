@@ -133,7 +133,9 @@ def candidate_record(candidate: CandidateDocument) -> dict[str, Any]:
     assert candidate.relaxation is not None
     tuning, selection = candidate.tuning, candidate.selection
     before = tuning.structure if tuning is not None else candidate.structure
-    relaxation = candidate.relaxation.model_copy(update={"structure": candidate.relaxed_structure})
+    # the relaxation itself has the structure where it does not count, made by a stand-in
+    after = candidate.relaxed_structure or candidate.relaxation.structure
+    relaxation = candidate.relaxation.model_copy(update={"structure": after})
     formula = before.composition.reduced_formula if before is not None else candidate.formula
     return {
         **relaxation_record(relaxation, before, formula),
