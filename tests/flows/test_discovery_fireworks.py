@@ -12,7 +12,7 @@ from maggma.stores import MontyStore
 from pymatgen.core import Lattice, Structure
 
 from crystens_flows.flows import DiscoveryFlowMaker
-from crystens_flows.jobs import QuadrupleRelaxMaker, SelectMaker
+from crystens_flows.jobs import BatchRelaxMaker, QuadrupleRelaxMaker, SelectMaker
 from crystens_flows.screening.selection import SelectionRules
 
 pytestmark = pytest.mark.mongo
@@ -61,6 +61,19 @@ def test_a_candidate_that_fails_leaves_no_job_waiting(store, mongo_uri, tmp_path
     document = flow.output.resolve(store)
     assert (document.n_selected, document.n_relaxed) == (3, 2)
     assert list(document.failed.values()) == ["relaxation failed: step 1 of 4"]
+
+
+def test_batches_run_on_fireworks(store, mongo_uri, tmp_path):
+    relax_maker = BatchRelaxMaker(calculator="ase.calculators.emt.EMT", steps=3, chunk_size=2)
+    maker = DiscoveryFlowMaker(relax_maker=relax_maker, chunk_size=2)
+    flow = maker.make_from_structures([fcc("Al", 3.9), fcc("Na", 4.5), fcc("Cu", 3.5)])
+    states = run(flow, store, mongo_uri, tmp_path)
+    assert {state for _, state in states} == {"COMPLETED"}, states
+    assert states["crystens relax batch", "COMPLETED"] == 2
+    document = flow.output.resolve(store)
+    assert (document.n_selected, document.n_relaxed) == (3, 2)
+    (reason,) = document.failed.values()
+    assert reason.startswith("relaxation failed: step 1 of 4, emt failed")
 
 
 def test_a_chunk_that_fails_leaves_no_job_waiting(store, mongo_uri, tmp_path):

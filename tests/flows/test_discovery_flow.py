@@ -10,10 +10,13 @@ from maggma.stores import MemoryStore, MontyStore
 from monty.json import jsanitize
 from pymatgen.core import Lattice, Structure
 
+from crystens_flows.builders import CandidateBuilder
+from crystens_flows.candidates import CandidateStore
 from crystens_flows.errors import InputError
 from crystens_flows.flows import DiscoveryFlowMaker
 from crystens_flows.flows.discovery import relax_selected
 from crystens_flows.jobs import (
+    BatchRelaxMaker,
     QuadrupleRelaxMaker,
     SampleMaker,
     SelectMaker,
@@ -52,6 +55,13 @@ def emt(steps=3):
     from atomate2.ase.jobs import EmtRelaxMaker
 
     return QuadrupleRelaxMaker.from_relax_maker(EmtRelaxMaker(steps=steps))
+
+
+def emt_batch(steps=3, chunk_size=2):
+    """The same, many in a job."""
+    return BatchRelaxMaker(
+        calculator="ase.calculators.emt.EMT", steps=steps, fmax=0.1, chunk_size=chunk_size
+    )
 
 
 def without_relaxing(chunk_size):
@@ -156,6 +166,76 @@ def test_a_candidate_that_fails_does_not_stop_the_others(store, tmp_path):
     assert all(each == {"campaign": "own"} for each in metadata)
 
 
+def built(store):
+    """Return the candidates that the builder makes of a store, by identifier."""
+    candidates = CandidateStore(MemoryStore("candidates"))
+    candidates.connect()
+    CandidateBuilder(store, candidates).run_incrementally()
+    return {document.candidate_id: document for document in candidates.documents()}
+
+
+def test_batches_of_candidates_give_what_one_at_a_time_gives(store, tmp_path):
+    """Two jobs of two candidates each; EMT has no sodium, which is in the second."""
+    flow = DiscoveryFlowMaker(relax_maker=emt_batch(), chunk_size=2).make_from_structures(METALS)
+    run(flow, store, tmp_path)
+    names = Counter(doc["name"] for doc in store.query({"name": {"$regex": "relax"}}))
+    assert names["crystens relax batch"] == 2
+    document = flow.output.resolve(store)
+    candidates = built(store)
+
+    other_store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+    other_flow = DiscoveryFlowMaker(relax_maker=emt(), chunk_size=2).make_from_structures(METALS)
+    run(other_flow, other_store, tmp_path)
+    other = other_flow.output.resolve(other_store)
+    assert (
+        (document.n_selected, document.n_relaxed) == (other.n_selected, other.n_relaxed) == (4, 3)
+    )
+    assert document.relaxed == other.relaxed
+    ((failed, reason),) = document.failed.items()
+    assert [failed] == list(other.failed)
+    assert reason.startswith("relaxation failed: step 1 of 4, emt failed: NotImplementedError")
+    assert candidates[failed].status == "rejected"
+    assert (candidates[failed].rejected_by, candidates[failed].reason) == ("relax", reason)
+    others = built(other_store)
+    for identifier in document.relaxed:
+        ours, theirs = candidates[identifier], others[identifier]
+        assert ours.status == theirs.status == "relaxed"
+        assert ours.relaxation.completed_steps == 4
+        assert len(ours.relaxation.energies) == 5
+        assert ours.relaxation.energies == pytest.approx(theirs.relaxation.energies, abs=1e-6)
+        assert ours.relaxation.pressures == pytest.approx(theirs.relaxation.pressures, abs=1e-3)
+        assert ours.energy_per_atom == pytest.approx(theirs.energy_per_atom, abs=1e-6)
+        assert ours.relaxed_structure.matches(theirs.relaxed_structure)
+
+
+def test_a_batch_that_fails_does_not_lose_the_others(store, tmp_path):
+    selected = [
+        SelectedCandidate(candidate_id=f"c-{i}", structure=metal, formation_energy_per_atom=-1.0)
+        for i, metal in enumerate([METALS[0], METALS[1], METALS[3], METALS[4]])
+    ]
+    flow = relax_selected.original(emt_batch(), selected, "own").replace
+    batches = [job for job in flow.jobs if job.name == "crystens relax batch"]
+    assert [len(job.function_args[0]) for job in batches] == [2, 2]
+    batches[0].maker.calculator = "no_such_package.Calculator"
+    run(flow, store, tmp_path)
+    document = flow.output.resolve(store)
+    assert (document.campaign, document.n_selected, document.n_relaxed) == ("own", 4, 2)
+    assert document.failed == dict.fromkeys(["c-0", "c-1"], "the relaxation left no summary")
+    assert sorted(document.relaxed) == ["c-2", "c-3"]
+
+
+def test_candidates_are_relaxed_in_batches_with_chgnet_by_default():
+    maker = DiscoveryFlowMaker().relax_maker
+    assert isinstance(maker, BatchRelaxMaker)
+    assert maker.calculator == "chgnet"
+    selected = [
+        SelectedCandidate(candidate_id=f"c-{i}", structure=METALS[0])
+        for i in range(maker.chunk_size)
+    ]
+    flow = relax_selected.original(maker, selected).replace
+    assert [job.name for job in flow.jobs] == ["crystens relax batch", "crystens collect"]
+
+
 def test_a_chunk_that_fails_does_not_stop_the_others(store, tmp_path):
     flow = without_relaxing(4).make(12, seed=5)
     samples = [job for job in flow.jobs if job.name == "crystens sample"]
@@ -202,7 +282,8 @@ def test_powerups_reach_the_relaxations():
         assert settings == ({"ENCUT": 400, "NSW": 7} if number == 2 else {"ENCUT": 400})
 
 
-def test_runs_from_files_and_after_serialisation(tmp_path):
+@pytest.mark.parametrize("relax_maker", [emt(), emt_batch()], ids=["one at a time", "batches"])
+def test_runs_from_files_and_after_serialisation(relax_maker, tmp_path):
     """The flow, written down and read again as a workflow manager does, on stores in files."""
     from jobflow import Flow
 
@@ -210,7 +291,7 @@ def test_runs_from_files_and_after_serialisation(tmp_path):
         MontyStore("jobs", database_path=str(tmp_path)),
         additional_stores={"data": MontyStore("data", database_path=str(tmp_path))},
     )
-    maker = DiscoveryFlowMaker(relax_maker=emt(), chunk_size=2)
+    maker = DiscoveryFlowMaker(relax_maker=relax_maker, chunk_size=2)
     flow = maker.make_from_structures(METALS[:2])
     again = Flow.from_dict(jsanitize(flow.as_dict(), strict=True, enum_values=True))
     run(again, store, tmp_path)

@@ -12,11 +12,16 @@ from crystens_flows.errors import InputError
 from crystens_flows.jobs.decode import DecodeMaker
 from crystens_flows.jobs.prefilter import PrefilterMaker, prefilter_makers
 from crystens_flows.jobs.read import candidates_from_structures, provenance_of_structures
-from crystens_flows.jobs.relax import QuadrupleRelaxMaker
+from crystens_flows.jobs.relax_batch import BatchRelaxMaker
 from crystens_flows.jobs.sample import SampleMaker
 from crystens_flows.jobs.select import SelectMaker
 from crystens_flows.jobs.tune import TuneMaker
-from crystens_flows.schemas import DiscoveryDocument, RelaxDocument, SelectedCandidate
+from crystens_flows.schemas import (
+    BatchRelaxDocument,
+    DiscoveryDocument,
+    RelaxDocument,
+    SelectedCandidate,
+)
 
 MAX_CHUNK_SIZE = 1000
 """A chunk of so many 52-site candidates makes a document of 10 MB; MongoDB takes 16."""
@@ -28,9 +33,9 @@ class DiscoveryFlowMaker(Maker):
     Maker of a flow that samples, decodes, screens, selects, tunes and relaxes.
 
     Sampling, decoding and screening run in chunks, side by side where there are workers. The
-    selection waits for all chunks; each selected candidate is then relaxed in jobs of its own. A
-    candidate, or a whole chunk, that fails does not stop the others: its jobs are marked as failed
-    and the documents say what is missing.
+    selection waits for all chunks; the selected candidates are then relaxed, by default many in a
+    job. A candidate, or a whole chunk, that fails does not stop the others: its jobs are marked as
+    failed, and the documents say what is missing.
 
     Parameters
     ----------
@@ -48,7 +53,10 @@ class DiscoveryFlowMaker(Maker):
     tune_maker
         Maker of the job that tunes the selected candidates; None to relax them as they are.
     relax_maker
-        Maker that relaxes a candidate; its ``make`` takes `candidate_id`.
+        Maker that relaxes the selected candidates: many in a job where it has ``make_many``, as
+        :class:`crystens_flows.jobs.BatchRelaxMaker` has, by default with CHGNet; else each in jobs
+        of its own by ``make``, which takes `candidate_id`, as that of
+        :class:`crystens_flows.jobs.QuadrupleRelaxMaker` does, for VASP and any maker of atomate2.
     chunk_size
         Samples of a chunk, at most 1000; it does not change the candidates.
     """
@@ -59,7 +67,7 @@ class DiscoveryFlowMaker(Maker):
     screen_makers: list[PrefilterMaker] = field(default_factory=prefilter_makers)
     select_maker: Maker = field(default_factory=SelectMaker)
     tune_maker: Maker | None = field(default_factory=TuneMaker)
-    relax_maker: Maker = field(default_factory=QuadrupleRelaxMaker)
+    relax_maker: Maker = field(default_factory=BatchRelaxMaker)
     chunk_size: int = 64
 
     def make(self, n_samples: int, seed: int = 0, campaign: str = "default") -> Flow:
@@ -176,12 +184,13 @@ def relax_selected(
     relax_maker: Maker, selected: list[SelectedCandidate], campaign: str = "default"
 ) -> Response:
     """
-    Relax each selected candidate and collect what comes out.
+    Relax the selected candidates and collect what comes out.
 
     Parameters
     ----------
     relax_maker
-        Maker that relaxes a candidate; an argument of the job, where powerups find it.
+        Maker that relaxes candidates, as :class:`DiscoveryFlowMaker` takes it; an argument of the
+        job, where powerups find it.
     selected
         The candidates.
     campaign
@@ -199,15 +208,16 @@ def relax_selected(
     """
     if selected is None:
         raise InputError("nothing to relax: the job that selects or tunes candidates failed")
-    flows = [
-        relax_maker.make(candidate.structure, candidate_id=candidate.candidate_id)
-        for candidate in selected
-    ]
-    collected = collect(
-        [candidate.candidate_id for candidate in selected],
-        [flow.output for flow in flows],
-        campaign,
-    )
+    ids = [candidate.candidate_id for candidate in selected]
+    structures = [candidate.structure for candidate in selected]
+    if hasattr(relax_maker, "make_many"):
+        flows = relax_maker.make_many(structures, ids)
+    else:
+        flows = [
+            relax_maker.make(structure, candidate_id=identifier)
+            for structure, identifier in zip(structures, ids, strict=True)
+        ]
+    collected = collect(ids, [flow.output for flow in flows], campaign)
     return Response(replace=Flow([*flows, collected], output=collected.output))
 
 
@@ -217,7 +227,9 @@ def relax_selected(
     config=JobConfig(on_missing_references=OnMissing.NONE),
 )
 def collect(
-    candidate_ids: list[str], relaxations: list[RelaxDocument | None], campaign: str = "default"
+    candidate_ids: list[str],
+    relaxations: list[RelaxDocument | BatchRelaxDocument | None],
+    campaign: str = "default",
 ) -> DiscoveryDocument:
     """
     Say which candidates were relaxed and why the others were not.
@@ -227,7 +239,7 @@ def collect(
     candidate_ids
         The selected candidates.
     relaxations
-        The relaxation of each, None where it left nothing.
+        The relaxations, of one candidate or of many each; None where a job left nothing.
     campaign
         Name of the campaign.
 
@@ -236,9 +248,15 @@ def collect(
     DiscoveryDocument
         The relaxed ones by energy per atom, and the reasons of the others.
     """
+    found: dict[str | None, RelaxDocument] = {}
+    for document in relaxations:
+        if document is not None:
+            each = getattr(document, "relaxations", [document])
+            found.update({relaxation.candidate_id: relaxation for relaxation in each})
     failed: dict[str, str] = {}
     energies: dict[str, float] = {}
-    for identifier, relaxation in zip(candidate_ids, relaxations, strict=True):
+    for identifier in candidate_ids:
+        relaxation = found.get(identifier)
         if relaxation is None:
             failed[identifier] = "the relaxation left no summary"
         elif relaxation.reason is not None or not relaxation.n_sites or relaxation.energy is None:
