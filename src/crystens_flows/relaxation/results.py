@@ -21,6 +21,7 @@ def summarise_relaxation(
     candidate_id: str | None = None,
     step_uuids: Sequence[str] = (),
     structure: Structure | None = None,
+    previous: RelaxDocument | None = None,
 ) -> RelaxDocument:
     """
     Bring four successive relaxations into one document.
@@ -38,6 +39,9 @@ def summarise_relaxation(
         Jobs of the steps.
     structure
         The structure before the first step; without it, what the steps changed is not known.
+    previous
+        The document of an earlier relaxation that ended before its time, whose steps that finished
+        are the first; the task documents are then of those after them.
 
     Returns
     -------
@@ -49,10 +53,13 @@ def summarise_relaxation(
     InputError
         If there are not four documents, or one is of an unknown kind.
     """
-    if len(documents) != N_STEPS:
-        raise InputError(f"{len(documents)} relaxations given: the summary is of {N_STEPS}")
+    n_done = previous.completed_steps if previous else 0
+    if n_done + len(documents) != N_STEPS:
+        raise InputError(
+            f"{n_done + len(documents)} relaxations given: the summary is of {N_STEPS}"
+        )
     steps = [None if document is None else read_step(document) for document in documents]
-    return summarise_steps_read(steps, candidate_id, step_uuids, structure)
+    return summarise_steps_read(steps, candidate_id, step_uuids, structure, previous)
 
 
 def summarise_steps_read(
@@ -60,6 +67,7 @@ def summarise_steps_read(
     candidate_id: str | None = None,
     step_uuids: Sequence[str] = (),
     structure: Structure | None = None,
+    previous: RelaxDocument | None = None,
 ) -> RelaxDocument:
     """
     Bring four relaxations that have been read into one document.
@@ -68,7 +76,7 @@ def summarise_steps_read(
     ----------
     steps
         The steps, None where one failed.
-    candidate_id, step_uuids, structure
+    candidate_id, step_uuids, structure, previous
         As for :func:`summarise_relaxation`.
 
     Returns
@@ -78,7 +86,8 @@ def summarise_steps_read(
     """
     done: list[RelaxStep] = []
     reason = None
-    for number, step in enumerate(steps, start=1):
+    n_before = previous.completed_steps if previous else 0
+    for number, step in enumerate(steps, start=n_before + 1):
         if step is None:
             reason = f"relaxation failed: step {number} of {N_STEPS}"
             break
@@ -90,12 +99,13 @@ def summarise_steps_read(
             reason = f"relaxation {what}: step {number} of {N_STEPS}, {wrong}"
             break
         done.append(step)
-    missing = [None] * (N_STEPS - len(done))
+    missing = [None] * (N_STEPS - n_before - len(done))
     last = done[-1] if done else None
     first = done[0] if done else None
     uuids = [*step_uuids, *[None] * N_STEPS][:N_STEPS]
-    before = [structure, *(step.structure for step in done)]
-    return RelaxDocument(
+    at_first = previous.structure if previous and n_before else structure
+    before = [at_first, *(step.structure for step in done)]
+    rest = RelaxDocument(
         candidate_id=candidate_id,
         structure=last.structure if last else None,
         energy=last.energy if last else None,
@@ -120,6 +130,30 @@ def summarise_steps_read(
         reason=reason,
         step_uuids=list(step_uuids),
     )
+    return _joined(previous, rest) if previous and n_before else rest
+
+
+def _joined(previous: RelaxDocument, rest: RelaxDocument) -> RelaxDocument:
+    """Put the steps that finished earlier before those made now."""
+    n = previous.completed_steps
+    uuids = [*previous.step_uuids[:n], *rest.step_uuids] if previous.step_uuids else []
+    joined = {
+        "energies": [*previous.energies[: n + 1], *rest.energies[1:]],
+        "energies_zero_sigma": [
+            *(previous.energies_zero_sigma or [None] * (n + 1))[: n + 1],
+            *rest.energies_zero_sigma[1:],
+        ],
+        "pressures": [*previous.pressures[:n], *rest.pressures],
+        "converged": [*previous.converged[:n], *rest.converged],
+        "steps": [*previous.steps[:n], *rest.steps],
+        "stand_in": previous.stand_in or rest.stand_in,
+        "completed_steps": n + rest.completed_steps,
+        "step_uuids": uuids or rest.step_uuids,
+    }
+    if not rest.completed_steps:
+        last = ("structure", "energy", "stress", "dir_name", "n_sites", "engine", "method")
+        joined |= {name: getattr(previous, name) for name in last}
+    return rest.model_copy(update=joined)
 
 
 def _record(step: RelaxStep, before: Structure | None, uuid: str | None) -> RelaxStepRecord:

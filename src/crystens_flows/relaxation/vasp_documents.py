@@ -156,7 +156,7 @@ def vasp_method(document: Any) -> dict[str, Any]:
         Hubbard U (eV) and the titles of the POTCARs.
     """
     used = get(document, "calcs_reversed", 0, "input")
-    tags = {**(_loaded(get(used, "parameters")) or {}), **(_loaded(get(used, "incar")) or {})}
+    tags = tags_of(document)
     functional = get(document, "run_type") or get(document, "calcs_reversed", 0, "run_type")
     cutoff = tags.get("ENCUT", tags.get("ENMAX"))
     titles = [get(spec, "titel") for spec in get(used, "potcar_spec") or []]
@@ -169,6 +169,24 @@ def vasp_method(document: Any) -> dict[str, Any]:
         "potcars": [title for title in titles if title] or get(used, "potcar"),
     }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def tags_of(document: Any) -> dict[str, Any]:
+    """
+    Return the tags of the INCAR, and what VASP took for those that are not there.
+
+    Parameters
+    ----------
+    document
+        The task document.
+
+    Returns
+    -------
+    dict
+        Of the last run, in capitals.
+    """
+    used = get(document, "calcs_reversed", 0, "input")
+    return {**(_loaded(get(used, "parameters")) or {}), **(_loaded(get(used, "incar")) or {})}
 
 
 def _mesh(kpoints: Any) -> dict[str, Any]:
