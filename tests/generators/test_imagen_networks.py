@@ -78,6 +78,32 @@ def test_every_parameter_that_is_trained_has_a_gradient(conditioned, capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("conditioned", [False, True])
+def test_faster_norms_change_rounding_alone(conditioned):
+    torch.manual_seed(0)
+    settings = BaseSettings(**{**TINY, "use_linear_attn": True})
+    network = build_network(settings, conditioned=conditioned).double().eval()
+    torch.nn.init.normal_(network.final_conv.weight)
+    plain = import_imagen().Unet(
+        **settings.model_dump(), channels=4, lowres_cond=conditioned, cond_on_text=False
+    )
+    plain.load_state_dict(network.state_dict())
+    plain.double().eval()
+    images, ratio = torch.randn(2, 4, 16, 16).double(), torch.linspace(-2, 2, 2).double()
+    shown = {"lowres_cond_img": images, "lowres_noise_times": ratio} if conditioned else {}
+    results = {}
+    for kind, model in (("own", network), ("library", plain)):
+        found = model(images, ratio, **shown)
+        found.square().mean().backward()
+        grads = [p.grad for p in model.parameters() if p.grad is not None]
+        results[kind] = [found, *grads]
+    classes = {type(module).__name__ for module in network.modules()}
+    assert {"FasterRMSNorm", "FasterLayerNorm"} <= classes
+    assert not {"ChanRMSNorm", "LayerNorm"} & (classes - {type(network.norm_cond).__name__})
+    # attention takes its softmax in single precision
+    torch.testing.assert_close(results["own"], results["library"], rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

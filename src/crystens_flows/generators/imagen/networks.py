@@ -11,6 +11,7 @@ from torch import nn
 
 from crystens_flows.generators.imagen.downscale import DOWNSCALES
 from crystens_flows.generators.imagen.library import import_imagen
+from crystens_flows.generators.imagen.norms import use_faster_norms
 from crystens_flows.generators.imagen.settings import ImagenSettings, NetworkSettings
 from crystens_flows.representation.layout import N_LAYERS
 
@@ -54,6 +55,7 @@ def build_network(
             lowres_cond=conditioned,
             cond_on_text=False,
         )
+    use_faster_norms(network)
     for name, parameter in network.named_parameters():
         if name.startswith(_OF_TEXT):
             parameter.requires_grad_(False)

@@ -158,7 +158,7 @@ class NetworkTrainer:
         losses, held_out = [], None
         while self.step < self.steps:
             began = time.monotonic()
-            losses.append(self._take_step(train))
+            losses.append(self.take_step(train))
             self.seconds += time.monotonic() - began
             last = self.step == self.steps
             if last or self.step % RECORD_STEPS == 0:
@@ -170,7 +170,25 @@ class NetworkTrainer:
                 progress(self.step, self.steps)
         return self._validate(validation) if held_out is None else held_out
 
-    def _take_step(self, train: Crystals) -> float:
+    def take_step(self, train: Crystals) -> float:
+        """
+        Take the next step.
+
+        Parameters
+        ----------
+        train
+            The crystals to learn.
+
+        Returns
+        -------
+        float
+            The loss before it.
+
+        Raises
+        ------
+        TrainingError
+            If that is not a number.
+        """
         seed = step_seed(self.seed, self.number, self.step)
         rows = np.random.default_rng(seed).integers(0, len(train), self.settings.batch_size)
         torch.manual_seed(seed + self.accelerator.process_index)  # for dropout
