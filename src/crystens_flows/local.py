@@ -20,10 +20,11 @@ from jobflow.core.store import JobStore as _JobStore
 from jobflow.utils.find import find_key
 from monty.json import MontyDecoder, MontyEncoder
 
-from crystens_flows.errors import OutputFolderError, StoreError
+from crystens_flows.errors import CrystensError, OutputFolderError, StoreError
 from crystens_flows.run_folder import (
     JOBS_FOLDER,
     LOG_FILE,
+    RESUMABLE,
     TEXT_LOG,
     ProgressLog,
     kept_flow,
@@ -274,8 +275,9 @@ class _Runner:
     def _execute(self, job: Job) -> dict[str, Any] | None:
         key = _key(job)
         job_folder = self.folder / JOBS_FOLDER / _folder_name(job)
-        shutil.rmtree(job_folder, ignore_errors=True)
-        job_folder.mkdir(parents=True)
+        if not (job_folder / RESUMABLE).exists():
+            shutil.rmtree(job_folder, ignore_errors=True)
+        job_folder.mkdir(parents=True, exist_ok=True)
         if key in self.log.states:  # what an interrupted start may have left of the output
             self.job_store.remove_docs({"uuid": job.uuid, "index": job.index})
         self.store.hold(job)
@@ -292,7 +294,8 @@ class _Runner:
         except Exception as exc:  # noqa: BLE001 - whatever a job raises, the others go on
             logger.error("%s (%s) failed in %s", job.name, key, job_folder)
             self.text_log.write(traceback.format_exc())
-            error = " ".join(f"{type(exc).__name__}: {exc}".split())
+            kind = "" if isinstance(exc, CrystensError) else f"{type(exc).__name__}: "
+            error = " ".join(f"{kind}{exc}".split())
             self.log.add(key, "failed", error=error)
             self.summary.failed[f"{job.name} ({key})"] = self.summary.errors[job.uuid] = error
             return None

@@ -23,6 +23,8 @@ LOCK_FILE = "run.lock"
 TEXT_LOG = "run.log"
 JOBS_FOLDER = "jobs"
 STORE_FOLDER = "store"
+RESUMABLE = "resumable"
+"""A job that leaves this file in its folder finds the folder as it was when it is tried again."""
 _OURS = {LOG_FILE, LOCK_FILE, TEXT_LOG, JOBS_FOLDER, STORE_FOLDER, f"{FLOW_FILE}.new"}
 
 
