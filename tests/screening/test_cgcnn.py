@@ -196,7 +196,7 @@ def test_what_cannot_be_predicted_has_a_reason(crystals):
         "site without a neighbour within 8 A: site 0": isolated,
         "site without a neighbour within 8 A: site 2": dimer,
         "element unknown to CGCNN: Lr": Structure(cubic, ["Lr", "O"], [[0, 0, 0], [0.5] * 3]),
-        "element unknown to CGCNN: X0+": Structure(cubic, [DummySpecies("X")], [[0, 0, 0]]),
+        "no element: X0+": Structure(cubic, [DummySpecies("X")], [[0, 0, 0]]),
         "sites too close: 0.040 A apart, under 0.5 A": Structure(
             cubic, ["Na", "O"], [[0, 0, 0], [0, 0, 0.01]]
         ),

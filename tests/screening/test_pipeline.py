@@ -35,7 +35,8 @@ def bad_structures():
     salt = Structure.from_spacegroup(
         225, Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0, 0]]
     )
-    return [overlapping, collapsed, argon, lawrencium, gas, salt * (5, 5, 5)]
+    dummy = Structure(Lattice.cubic(4), ["X", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    return [overlapping, collapsed, argon, lawrencium, gas, salt * (5, 5, 5), dummy]
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +67,11 @@ def test_every_input_has_its_record_in_order(screened):
 
 def test_bad_structures_have_reasons_and_stop_nobody(screened):
     structures, found, _ = screened
-    overlapping, collapsed, argon, lawrencium, gas, large, missing = found[12:19]
+    overlapping, collapsed, argon, lawrencium, gas, large, dummy, missing = found[12:20]
     assert (missing.rejected_by, missing.reason) == ("read", "unreadable: no CIF")
     assert overlapping.rejected_by == collapsed.rejected_by == "validity"
     assert "0.040 A apart" in overlapping.reason
+    assert (dummy.rejected_by, dummy.reason) == ("validity", "no element: X0+")
     assert lawrencium.rejected_by == "cgcnn"
     assert lawrencium.reason == "element unknown to CGCNN: Lr"
     assert argon.status == gas.status == "rejected"
@@ -126,7 +128,7 @@ def test_records_are_complete_json_without_nan(screened):
         assert {"status", "reason", "energy_above_hull", "cgcnn", "chgnet"} <= record.keys()
         assert "formation_energy_per_atom" in record["cgcnn"]
         assert record["status"] in ("selected", "screened", "rejected")
-    unreadable = records[18]
+    unreadable = records[19]
     assert unreadable["energy_above_hull"] is None
     assert unreadable["chgnet"] == {"formation_energy_per_atom": None}
     assert records[0]["cgcnn"]["band_gap"] is not None

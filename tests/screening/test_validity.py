@@ -167,6 +167,9 @@ def test_report_names_what_is_wrong():
     broken = validity_report(Structure(Lattice.cubic(4), ["Na"], [[np.nan, 0, 0]]))
     assert broken.shortest_distance is None
     assert "not finite" in broken.reason
+    dummy = validity_report(sodium_chloride(5, "X"))
+    assert dummy.reason == "no element: X0+"
+    assert (dummy.density, dummy.charge_neutral, dummy.oxidation_states) == (None, None, None)
     noble = validity_report(sodium_chloride(3.5, "Ne"))
     assert noble.charge_neutral is False
     assert noble.electronegativities_ordered is None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from pymatgen.core import Composition, Element, Structure
+from pymatgen.core import Composition, DummySpecies, Element, Structure
 
 from crystens_flows.distances import MIN_DISTANCE, shortest_distance
 from crystens_flows.errors import import_extra
@@ -81,7 +81,8 @@ def validity_report(structure: Structure) -> ValidityReport:
     distance = volume = density = None
     if len(structure) and np.isfinite(structure.lattice.matrix).all() and structure.volume > 0:
         volume = float(structure.volume / len(structure))
-        density = float(structure.density)
+        if not _dummies(structure.composition):
+            density = float(structure.density)
         if np.isfinite(structure.frac_coords).all() and structure.volume > MIN_VOLUME:
             distance = nearest_distance(structure)
     if reason is None and volume is not None and density is not None:
@@ -139,8 +140,8 @@ def structural_validity(structure: Structure) -> str | None:
     """
     Tell why a structure is no crystal, by the criterion of the generative models' literature.
 
-    All sites are ordered and finite, the cell has a volume of more than 0.1 A^3 and all distances,
-    those to periodic images included, are at least 0.5 A.
+    All sites are ordered, finite and of elements, the cell has a volume of more than 0.1 A^3 and
+    all distances, those to periodic images included, are at least 0.5 A.
 
     Parameters
     ----------
@@ -156,6 +157,8 @@ def structural_validity(structure: Structure) -> str | None:
         return "no sites"
     if not structure.is_ordered:
         return "disordered sites"
+    if dummies := _dummies(structure.composition):
+        return f"no element: {', '.join(dummies)}"
     matrix, frac_coords = structure.lattice.matrix, structure.frac_coords
     if not (np.isfinite(matrix).all() and np.isfinite(frac_coords).all()):
         return "lattice or coordinates are not finite"
@@ -221,10 +224,17 @@ def _whole(structure_or_composition: Structure | Composition | str) -> Compositi
     """Return the composition by element if it has one, of whole numbers."""
     if isinstance(structure_or_composition, Structure):
         structure_or_composition = structure_or_composition.composition
-    composition = Composition(structure_or_composition).element_composition
+    composition = Composition(structure_or_composition)
+    if _dummies(composition):
+        return None
+    composition = composition.element_composition
     if not composition or any(amount != int(amount) for amount in composition.values()):
         return None
     return composition
+
+
+def _dummies(composition: Composition) -> list[str]:
+    return sorted(str(kind) for kind in composition if isinstance(kind, DummySpecies))
 
 
 @lru_cache(maxsize=100_000)

@@ -53,7 +53,7 @@ def odd_cells() -> dict[str, tuple[Structure, str | None]]:
         ),
         "dummy species": (
             Structure(cubic(4), ["X"], [[0] * 3]),
-            "element unknown to the potential",
+            "no element",
         ),
         "isolated": (Structure(cubic(9), ["Na"], [[0] * 3]), "isolated site"),
         "one isolated": (

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from potential_crystals import NAMES, odd_cells, rock_salt
-from pymatgen.core import Structure
+from pymatgen.core import Lattice, Structure
 
 from crystens_flows.datasets import shipped
 from crystens_flows.errors import InputError
@@ -31,6 +31,22 @@ def test_strained_rock_salt_goes_back(potential):
     )
     assert predict([found.structure], potential)[0].formation_energy_per_atom == pytest.approx(
         found.formation_energy_per_atom, abs=1e-5
+    )
+
+
+@pytest.mark.parametrize("potential", NAMES)
+def test_left_handed_cells_relax_to_the_same_crystal(potential):
+    right = strained()
+    left = Structure(
+        Lattice(right.lattice.matrix[[0, 2, 1]]), right.species, right.frac_coords[:, [0, 2, 1]]
+    )
+    assert left.lattice.volume == pytest.approx(right.volume)
+    assert np.linalg.det(left.lattice.matrix) < 0 < np.linalg.det(right.lattice.matrix)
+    found, expected = relax([left, right], potential)
+    assert found.converged
+    assert found.structure.volume == pytest.approx(expected.structure.volume, rel=1e-3)
+    assert found.formation_energy_per_atom == pytest.approx(
+        expected.formation_energy_per_atom, abs=1e-4
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from pymatgen.core import Structure
+from pymatgen.core import Lattice, Structure
 
 from crystens_flows.screening.potentials.registry import Potential
 from crystens_flows.screening.validity import structural_validity
@@ -96,9 +96,10 @@ def unfit(structure: Structure, potential: Potential) -> str | None:
 
 def reduced(structure: Structure) -> Structure:
     """
-    Return the same crystal in an LLL-reduced cell, with its sites in the same order.
+    Return the same crystal in a right-handed LLL-reduced cell, with its sites in the same order.
 
-    The neighbours of sites in long and slanted cells take any amount of time and memory to find.
+    The neighbours of sites in long and slanted cells take any amount of time and memory to find,
+    and in a left-handed one CHGNet's own calculator gives stresses of the wrong sign.
 
     Parameters
     ----------
@@ -110,8 +111,9 @@ def reduced(structure: Structure) -> Structure:
     Structure
         The same energy, forces and distances.
     """
+    matrix = structure.lattice.get_lll_reduced_lattice().matrix
     return Structure(
-        structure.lattice.get_lll_reduced_lattice(),
+        Lattice(matrix if np.linalg.det(matrix) > 0 else -matrix),
         [site.specie.Z for site in structure],
         structure.cart_coords,
         coords_are_cartesian=True,
