@@ -196,7 +196,7 @@ def contcar(atoms: Any, inputs: Inputs) -> str:
 
 
 def _head(cell: NDArray[np.float64], inputs: Inputs) -> str:
-    lattice = "".join("".join(f"{x:22.16f}" for x in row) + "\n" for row in cell)
+    lattice = "".join("".join(f" {x:21.16f}" for x in row) + "\n" for row in cell)
     symbols = " ".join(symbol for symbol, _ in inputs.species)
     numbers = " ".join(str(n) for _, n in inputs.species)
     return f"{inputs.comment}\n 1.0\n{lattice}{symbols}\n{numbers}\n"
@@ -204,4 +204,4 @@ def _head(cell: NDArray[np.float64], inputs: Inputs) -> str:
 
 def _coordinates(atoms: Any) -> str:
     rows = atoms.get_scaled_positions(wrap=False)
-    return "".join("".join(f"{x:20.16f}" for x in row) + "\n" for row in rows)
+    return "".join("".join(f" {x:19.16f}" for x in row) + "\n" for row in rows)
