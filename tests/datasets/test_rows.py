@@ -149,6 +149,19 @@ def test_coordinates_are_in_the_cell(tmp_path):
     assert row.structure.frac_coords[:, 0].tolist() == [0.0, 0.25, 0.5]
 
 
+def test_left_handed_cells_are_turned_over(tmp_path):
+    lattice = Lattice([[0, 5.1, 0.2], [4.3, 0, 0.4], [0.1, 0, 6.7]])
+    structure = Structure(lattice, ["Na", "Cl"], [[0.1, 0.2, 0.35], [0.6, 0, 0.8]])
+    structure.to(str(tmp_path / "left.json"))
+    (row,) = read_rows([tmp_path / "left.json"])
+    assert np.linalg.det(lattice.matrix) < 0 < np.linalg.det(row.structure.lattice.matrix)
+    # not even mirrored: the sites stay where they were but for whole lattice vectors
+    apart = lattice.get_fractional_coords(row.structure.cart_coords - structure.cart_coords)
+    assert apart == pytest.approx(np.round(apart), abs=1e-9)
+    assert (row.structure.frac_coords >= 0).all()
+    assert (row.structure.frac_coords < 1).all()
+
+
 def test_sources_are_chained_and_properties_kept(tmp_path, halite):
     pd.DataFrame(
         {

@@ -99,10 +99,10 @@ def parse_structure(entry: Entry) -> Structure | Rejection:
     Returns
     -------
     Structure or Rejection
-        The structure in its own cell, of elements without oxidation states or site properties,
-        fractional coordinates in [0, 1); or why there is none: it has no sites, is disordered or
-        not periodic, holds something other than elements, is not finite, or has no sensible
-        cell. An entry never raises.
+        The structure in its own cell, turned over where that is left-handed, of elements without
+        oxidation states or site properties, fractional coordinates in [0, 1); or why there is
+        none: it has no sites, is disordered or not periodic, holds something other than elements,
+        is not finite, or has no sensible cell. An entry never raises.
     """
     return _attempt(entry, _plain)
 
@@ -193,9 +193,11 @@ def _plain(structure: Structure) -> Structure:
     if not np.isfinite(structure.frac_coords).all():
         raise RejectedError("not finite: a coordinate is NaN or infinite")
     cell_matrix(np.array(structure.lattice.parameters))  # or it says what is wrong with the cell
-    wrapped = np.mod(structure.frac_coords, 1.0)
+    # with a left-handed cell VASP stops, and CHGNet's own calculator gives wrong stresses
+    hand = np.sign(np.linalg.det(matrix))
+    wrapped = np.mod(hand * structure.frac_coords, 1.0)
     wrapped[wrapped >= 1.0] = 0.0  # what was just under zero
-    return Structure(Lattice(matrix), [site.specie.Z for site in structure], wrapped)
+    return Structure(Lattice(hand * matrix), [site.specie.Z for site in structure], wrapped)
 
 
 def _structure_from_dict(content: dict[str, Any]) -> Structure:
