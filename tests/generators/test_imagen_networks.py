@@ -14,6 +14,7 @@ from crystens_flows.generators.imagen.networks import (
     NETWORKS,
     build_network,
 )
+from crystens_flows.generators.imagen.norms import use_faster_norms
 from crystens_flows.generators.imagen.settings import BaseSettings, ImagenSettings
 
 pytest.importorskip("accelerate", reason="needs the extra imagen")
@@ -101,7 +102,29 @@ def test_faster_norms_change_rounding_alone(conditioned):
     assert {"FasterRMSNorm", "FasterLayerNorm"} <= classes
     assert not {"ChanRMSNorm", "LayerNorm"} & (classes - {type(network.norm_cond).__name__})
     # attention takes its softmax in single precision
-    torch.testing.assert_close(results["own"], results["library"], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(results["own"], results["library"], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("ChanRMSNorm", {"dim": 6}),
+        ("LayerNorm", {"feats": 6}),
+        ("LayerNorm", {"feats": 6, "dim": -3}),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_each_norm_is_the_librarys(name, options, dtype):
+    torch.manual_seed(0)
+    images = 3 * torch.randn(2, 6, 5, 6).to(dtype) + 1
+    images[:, :, 0, 0] = 0  # as padding may be
+    plain = getattr(import_imagen().imagen_pytorch, name)(**options).to(dtype)
+    torch.nn.init.normal_(next(plain.parameters()))
+    expected = plain(images)
+    use_faster_norms(plain)
+    assert type(plain).__name__ != name
+    tolerance = {"rtol": 2e-2, "atol": 2e-2} if dtype == torch.bfloat16 else {}
+    torch.testing.assert_close(plain(images), expected, **tolerance)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ def _faster() -> dict[type, type]:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             precise = x.to(torch.promote_types(x.dtype, torch.float32))
             squares = precise.square().sum(1, keepdim=True)
-            return x * (squares.clamp(min=1e-24).rsqrt() * self.scale * self.gamma)
+            factor = squares.clamp(min=1e-24).rsqrt() * self.scale * self.gamma
+            return (x * factor).to(torch.promote_types(x.dtype, self.gamma.dtype))
 
     class FasterLayerNorm(library.LayerNorm):
         """Normalises with torch's own operation, or mean and variance in one pass."""
