@@ -45,6 +45,9 @@ class DiscoveryOptions(BaseModel):
         default_factory=ScreeningOptions, description="Screens, thresholds and selection."
     )
     tune: bool = Field(True, description="Whether selected candidates are tuned first.")
+    engine: str = Field(
+        "chgnet", description="What relaxes, as for crystens_flows.jobs.engines.relax_maker."
+    )
     store: str | None = Field(None, description="Store; None for the one in the run's folder.")
 
 
@@ -127,6 +130,7 @@ def flow_maker(options: DiscoveryOptions) -> DiscoveryFlowMaker:
     """Make the flow's maker from the options of a run."""
     from crystens_flows.flows import DiscoveryFlowMaker
     from crystens_flows.jobs import SampleMaker, SelectMaker, TuneMaker, prefilter_makers
+    from crystens_flows.jobs.engines import relax_maker
 
     screening = options.screening
     return DiscoveryFlowMaker(
@@ -134,6 +138,7 @@ def flow_maker(options: DiscoveryOptions) -> DiscoveryFlowMaker:
         screen_makers=prefilter_makers(screening),
         select_maker=SelectMaker(rules=screening.selection, hull=screening.hull),
         tune_maker=TuneMaker(hull=screening.hull) if options.tune else None,
+        relax_maker=relax_maker(options.engine),
         chunk_size=options.chunk_size,
     )
 
@@ -167,6 +172,8 @@ def run_discovery(
         If the folder is in use for something else.
     CheckpointError
         If there is no such generator.
+    CrystensError
+        If the engine lacks something here: a package, the command of VASP, POTCARs.
     StoreError
         If the store cannot be opened.
     DatasetError
@@ -175,10 +182,13 @@ def run_discovery(
     from crystens_flows.builders import CandidateBuilder
     from crystens_flows.generators import load_generator, resolve_generator
     from crystens_flows.local import run
+    from crystens_flows.preflight import check_engine, require
     from crystens_flows.screening.hull import load_hull
     from crystens_flows.stores import open_stores
 
-    load_hull(options.screening.hull)  # what it lacks is said before anything is sampled
+    # what they lack is said before anything is sampled
+    require(check_engine(options.engine, quick=True), options.engine)
+    load_hull(options.screening.hull)
     generator = resolve_generator(options.generator)
     sha256 = load_generator(generator).sha256
     options = options.model_copy(update={"generator": generator, "checkpoint_sha256": sha256})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from itertools import groupby
@@ -105,7 +106,7 @@ def vasp_inputs(maker: Maker, structure: Structure) -> Iterator[VaspInput]:
     """
     for number, step in enumerate(vasp_makers(maker)):
         try:
-            inputs = step.input_set_generator.get_input_set(structure, potcar_spec=True)
+            inputs = _input_set(step.input_set_generator, structure)
         except (ValueError, KeyError, AttributeError, TypeError, RuntimeError) as exc:
             raise InputError(
                 f"{step.name}: no input of VASP can be made of {structure.composition.formula}: "
@@ -156,8 +157,14 @@ def potcar_labels(generator: Any, elements: Collection[str]) -> tuple[dict[str, 
     labels = {}
     for element in sorted(set(elements)):
         alone = Structure(Lattice.cubic(5), [element], [[0, 0, 0]])
-        labels[element] = _labels(generator.get_input_set(alone, potcar_spec=True))[0]
+        labels[element] = _labels(_input_set(generator, alone))[0]
     return labels, _functional(generator)
+
+
+def _input_set(generator: Any, structure: Structure) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pymatgen, on the paper's own settings
+        return generator.get_input_set(structure, potcar_spec=True)
 
 
 def _labels(inputs: Any) -> list[str]:

@@ -9,6 +9,7 @@ import typer
 
 from crystens_flows.cli.options import Config, GeneratorName, Number, Seed
 from crystens_flows.cli.output import progress_bar, reasons, say
+from crystens_flows.cli.relax import EngineName
 from crystens_flows.cli.screening_options import (
     Hull,
     Known,
@@ -54,6 +55,7 @@ def discover(
         bool,
         typer.Option("--tune/--no-tune", help="Whether selected candidates are tuned first."),
     ] = True,
+    engine: EngineName = "chgnet",
     store: Annotated[
         str | None,
         typer.Option(
@@ -93,6 +95,7 @@ def discover(
         chunk_size=chunk_size,
         screening=screening,
         tune=tune,
+        engine=engine,
         store=store or get_settings().STORE,
     )
     with progress_bar("starting") as progress:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -213,7 +212,10 @@ def _say_summary(run: RelaxRun, summary: dict[str, Any], output: Path) -> None:
     if summary["stand_in"]:
         from crystens_flows.report.relaxations import STAND_IN
 
-        say(f"energies and pressures were {STAND_IN}")
+        say(
+            f"energies and pressures were {STAND_IN}; the store has the candidates as rejected: "
+            "'crystens build --accept-stand-in' lets them count, in rehearsals"
+        )
     say(
         f"{summary['n_structures']} structures: relaxed {summary['n_relaxed']}, "
         f"failed {summary['n_failed']}, unreadable {summary['n_unreadable']}"
@@ -246,9 +248,7 @@ def _print_dry_run(
     if output_format is OutputFormat.CSV:
         raise typer.BadParameter("--dry-run prints text or JSON, no CSV")
     maker = relax_maker(engine, steps=steps, fmax=fmax)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of pymatgen, on the paper's own settings
-        records = dry_run_records(maker, [(each.entry, each.structure) for each in given])
+    records = dry_run_records(maker, [(each.entry, each.structure) for each in given])
     if output_format is OutputFormat.JSON:
         typer.echo(json.dumps(records, indent=1))
     else:

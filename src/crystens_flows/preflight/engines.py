@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import shutil
+import warnings
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -159,6 +160,7 @@ def check_potcars(generator: Any, elements: Collection[str] = ()) -> Iterator[Ch
     """
     from pymatgen.core import SETTINGS
     from pymatgen.io.vasp import PotcarSingle
+    from pymatgen.io.vasp.inputs import UnknownPotcarWarning
 
     from crystens_flows.dry_run import potcar_labels
 
@@ -174,7 +176,9 @@ def check_potcars(generator: Any, elements: Collection[str] = ()) -> Iterator[Ch
     for element, label in labels.items():
         what = f"POTCAR of {element}"
         try:
-            potcar = PotcarSingle.from_symbol_and_functional(label, functional)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                potcar = PotcarSingle.from_symbol_and_functional(label, functional)
         except FileNotFoundError:
             subfolders = SETTINGS.get("PMG_VASP_PSP_SUB_DIRS") or PotcarSingle.functional_dir
             subfolder = subfolders.get(functional, PotcarSingle.functional_dir[functional])
@@ -186,8 +190,12 @@ def check_potcars(generator: Any, elements: Collection[str] = ()) -> Iterator[Ch
             reason = " ".join(str(exc).split())[:100]
             yield missing(what, f"{label} of {functional} cannot be read: {reason}", "replace it")
         else:
-            stand_in = ", a stand-in" if "stand-in" in potcar.data[:1000] else ""
-            yield ok(what, f"{label} of {functional}{stand_in}")
+            note = ""
+            if "stand-in" in potcar.data[:1000]:
+                note = ", a stand-in"
+            elif any(issubclass(each.category, UnknownPotcarWarning) for each in caught):
+                note = ", which pymatgen does not know: it may be damaged"
+            yield ok(what, f"{label} of {functional}{note}")
 
 
 def check_gpaw(elements: Collection[str] = ()) -> Iterator[Check]:
