@@ -164,6 +164,15 @@ def test_structures_that_cannot_be_predicted_have_a_reason(model):
     assert model.predict([]) == []
 
 
+def test_a_heap_in_a_large_cell_has_too_many_neighbours(model):
+    """On the mean of the cell it has few."""
+    points = np.stack(np.meshgrid(*[np.arange(9) * 0.6] * 3), axis=-1).reshape(-1, 3)
+    heap = Structure(Lattice.cubic(40), ["O"] * 729, points, coords_are_cartesian=True)
+    (found,) = model.predict([heap])
+    pairs = len(heap.get_neighbor_list(5.0)[0])
+    assert found.reason == f"too many neighbours: {pairs} pairs within 5 A, at most 300000"
+
+
 def test_elements_that_were_not_trained_on_have_a_reason(model):
     dataset = shipped()
     trained = set(model.target.references.to_dict())

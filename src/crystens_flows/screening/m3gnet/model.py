@@ -287,19 +287,21 @@ class M3GNetModel:
     def _unfit(self, structure: Structure) -> str | None:
         if reason := _unfit(structure, self.elements):
             return reason
+        # those of so dense a crystal would take long to find
         n_pairs = len(structure) ** 2 * 4 / 3 * np.pi * self._cutoff**3 / structure.volume
-        if n_pairs > MAX_PAIRS:
-            return (
-                f"too many neighbours: some {n_pairs:.0f} pairs within {self._cutoff:g} A, "
-                f"at most {MAX_PAIRS}"
-            )
-        return None
+        return self._too_many(f"some {n_pairs:.0f}") if n_pairs > MAX_PAIRS else None
 
     def _unfit_graph(self, graph: Graph) -> str | None:
         alone = np.bincount(graph.pairs[0], minlength=len(graph.species)) == 0
         if alone.any():
             return f"site without a neighbour within {self._cutoff:g} A: site {alone.argmax()}"
-        return None
+        n_pairs = graph.pairs.shape[1]
+        return self._too_many(str(n_pairs)) if n_pairs > MAX_PAIRS else None
+
+    def _too_many(self, n_pairs: str) -> str:
+        return (
+            f"too many neighbours: {n_pairs} pairs within {self._cutoff:g} A, at most {MAX_PAIRS}"
+        )
 
 
 def _unfit(structure: Structure, elements: set[str]) -> str | None:
