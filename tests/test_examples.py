@@ -56,6 +56,13 @@ def test_screening_examples(tmp_path):
     assert "energy_above_hull=" in run(["-c", f"{in_a_flow}\n{finish}"], folder=tmp_path)
 
 
+def test_relaxation_example(tmp_path):
+    text = (ROOT / "docs" / "relaxation.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    printed = run(["-c", block], folder=tmp_path)
+    assert printed.count("crystens relax") == 5
+
+
 @pytest.mark.parametrize(
     "script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem
 )

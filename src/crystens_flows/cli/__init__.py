@@ -14,6 +14,7 @@ from crystens_flows.cli import (
     candidates,
     check,
     discover,
+    evaluate,
     generate,
     relax,
     screen,
@@ -65,6 +66,7 @@ app.command()(tensors.decode)
 app.command()(generate.train)
 app.command()(generate.sample)
 app.command()(screen.screen)
+app.command()(evaluate.evaluate)
 app.command()(relax.relax)
 app.command()(check.check)
 app.command("train-m3gnet")(train_m3gnet.train_m3gnet_command)

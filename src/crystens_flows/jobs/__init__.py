@@ -1,6 +1,7 @@
 """Makers of one job, or of the few that belong together, one for each stage."""
 
 from crystens_flows.jobs.decode import DecodeMaker
+from crystens_flows.jobs.evaluate import EvaluateMaker
 from crystens_flows.jobs.prefilter import (
     CGCNNPrefilterMaker,
     CHGNetPrefilterMaker,
@@ -25,6 +26,7 @@ __all__ = [
     "CGCNNPrefilterMaker",
     "CHGNetPrefilterMaker",
     "DecodeMaker",
+    "EvaluateMaker",
     "HullPrefilterMaker",
     "M3GNetPrefilterMaker",
     "NoveltyPrefilterMaker",
