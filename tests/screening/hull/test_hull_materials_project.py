@@ -93,7 +93,8 @@ os.environ["MP_API_KEY"] = key
 service = HullService("mp")
 found = []
 for formulas in batches:
-    results = service.evaluate([Composition(f) for f in formulas], [-2.0] * len(formulas))
+    energies = [None if formula == "CsF" else -2.0 for formula in formulas]
+    results = service.evaluate([Composition(f) for f in formulas], energies)
     found.append([[r.energy_above_hull, list(r.decomposition_ids), r.elements_only, r.reason,
                    shift and shift.shift] for r, shift in results])
 print(json.dumps(found))
@@ -103,17 +104,17 @@ print(json.dumps(found))
 def test_service_asks_for_each_system_once(server):
     many = "".join(MANY)
     first, second = server.run(
-        EVALUATE, [KEY, ["NaCl", "Na2Cl2", many, "XNaCl"], ["KCl", "NaCl", "Na", "PoAt", many]]
+        EVALUATE, [KEY, ["NaCl", "Na2Cl2", many, "XNaCl"], ["KCl", "NaCl", "CsF", "PoAt", many]]
     )
     assert systems_asked(server) == Counter(["Na", "Cl", "K", "Cl-Na", "Cl-K", "At", "Po", "At-Po"])
-    # every system of which no entry is there was still asked for
+    # those of which there is no entry too, but not that of the candidate without an energy
     salt, salt_again, too_many, dummy = first
     assert salt == salt_again == second[1]
     above, ids, elements_only, reason, shift = salt
     assert above == pytest.approx(-2.0 + shift + 2.1)
     assert (ids, elements_only, reason) == (["mp-22862"], False, None)
     assert second[0][1:4] == [["mp-2"], False, None]
-    assert second[2][3] is None
+    assert second[2][3] == "no energy: it is missing"
     unknown = second[3]
     assert unknown[0] == pytest.approx(-2.0 + unknown[4])
     assert unknown[2:4] == [True, None]

@@ -126,8 +126,8 @@ class HullService:
             Where each stands, and its energy after the shift; None where none is applied.
         """
         shifted = self._shifted(compositions, energies)
-        reference = self.reference(compositions)
-        results = reference.evaluate(compositions, [energy for energy, _ in shifted])
+        values = [energy for energy, _ in shifted]
+        results = self._reference_for(compositions, values).evaluate(compositions, values)
         return [(result, shift) for result, (_, shift) in zip(results, shifted, strict=True)]
 
     def rank_in_system(
@@ -148,8 +148,15 @@ class HullService:
         list of HullRank
             One for each.
         """
-        shifted = [energy for energy, _ in self._shifted(compositions, energies)]
-        return self.reference(compositions).rank_in_system(compositions, shifted)
+        values = [energy for energy, _ in self._shifted(compositions, energies)]
+        return self._reference_for(compositions, values).rank_in_system(compositions, values)
+
+    def _reference_for(
+        self, compositions: Sequence[Composition], energies: Sequence[float | None]
+    ) -> HullReference:
+        """Return the reference for candidates; of those without an energy nothing is asked."""
+        pairs = zip(compositions, energies, strict=False)
+        return self.reference([composition for composition, energy in pairs if energy is not None])
 
     def _shifted(
         self, compositions: Sequence[Composition], energies: Sequence[float | None]
