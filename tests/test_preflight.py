@@ -28,8 +28,9 @@ from crystens_flows.testing import stand_in_command, stand_in_environment
 OK, MISSING, NOT_SET_UP = CheckStatus.OK, CheckStatus.MISSING, CheckStatus.NOT_SET_UP
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _impatient(monkeypatch):
+    """What does not answer, does not for long."""
     monkeypatch.setattr(surroundings, "TIMEOUT", 0.5)
 
 
@@ -216,6 +217,7 @@ class TestStores:
             ("absent.yaml", "no store file"),
         ],
     )
+    @pytest.mark.usefixtures("_impatient")
     def test_out_of_reach(self, spec, words):
         found = check_store(spec)
         assert found.fails
@@ -264,6 +266,7 @@ class TestManagers:
         assert checks["jobflow-remote project"].found == "crystals"
         assert checks["worker here"].found == f"local, shell, {projects}"
 
+    @pytest.mark.usefixtures("_impatient")
     def test_what_a_project_lacks(self, projects):
         uri = "mongodb://127.0.0.1:9/?serverSelectionTimeoutMS=200"
         worker = {"type": "local", "scheduler_type": "shell", "work_dir": "/proc/nothing"}
