@@ -53,7 +53,10 @@ class CHGNetPotential:
         model = import_extra("chgnet.model", "screen", "formation energies from CHGNet")
         with contextlib.redirect_stdout(io.StringIO()):
             self._model = model.CHGNet.load(model_name=MODEL, use_device="cpu", verbose=False)
+        from crystens_flows.screening.potentials.chgnet_layers import replace_layers
+
         self._model.requires_grad_(False)
+        replace_layers(self._model)
 
     def graph(self, structure: Structure) -> tuple[Any, str | None]:
         """Make CHGNet's graph of a structure."""
