@@ -41,9 +41,17 @@ class RelaxOptions(BaseModel):
     engine: str = Field(description="As for crystens_flows.jobs.engines.relax_maker.")
     steps: int | None = Field(None, gt=0, description="Ionic steps at most; None as the engine.")
     fmax: float | None = Field(None, gt=0, description="Ends below this force, eV/A.")
+    hull_entries: str | None = Field(
+        None, description="Entries that energies comparable with the Materials Project are held to."
+    )
     campaign: str = Field("default", description="Name of the campaign.")
     structures_sha256: str = Field("", description="SHA-256 of the structures that were readable.")
     store: str | None = Field(None, description="Store; None for the one in the run's folder.")
+
+    def maker(self) -> Maker:
+        """Return the maker of the relaxations."""
+        names = ("steps", "fmax", "hull_entries")
+        return relax_maker(self.engine, **{name: getattr(self, name) for name in names})
 
 
 def relax_flow(structures: Sequence[Structure], maker: Maker, campaign: str = "default") -> Flow:
@@ -135,7 +143,7 @@ def run_relax(
         raise InputError(f"none of the {len(given)} structures can be relaxed")
     provenance = provenance_of_structures(structures, options.campaign)
     options = options.model_copy(update={"structures_sha256": provenance.checkpoint_sha256})
-    maker = relax_maker(options.engine, steps=options.steps, fmax=options.fmax)
+    maker = options.maker()
     # A store that is named is opened first: where that fails, the folder stays free.
     stores = open_stores(options.store) if options.store else None
     prepare_folder(folder, options, COMMAND)

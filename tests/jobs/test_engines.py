@@ -41,12 +41,16 @@ def test_vasp_as_in_the_paper():
 
 def test_vasp_as_the_materials_project():
     pytest.importorskip("atomate2.vasp.jobs.mp", reason="the extra vasp brings it")
-    from atomate2.vasp.jobs.mp import MPGGARelaxMaker
+    from atomate2.vasp.jobs.mp import MPGGARelaxMaker, MPGGAStaticMaker
 
     maker = relax_maker("vasp-mp")
     assert isinstance(maker, QuadrupleRelaxMaker)
     assert isinstance(maker.relax_maker_4, MPGGARelaxMaker)
-    with pytest.raises(InputError, match="engine vasp-mp has no option --steps; those of ASE"):
+    assert isinstance(maker.static_maker, MPGGAStaticMaker)
+    assert relax_maker("vasp-mp", hull_entries="mp").hull_entries == "mp"
+    with pytest.raises(
+        InputError, match="vasp-mp has no option --steps; it is one of vasp, gpaw, chgnet"
+    ):
         relax_maker("vasp-mp", steps=3)
 
 
@@ -88,7 +92,7 @@ def test_what_is_no_engine(engine, words):
 
 
 def test_options_an_engine_does_not_have():
-    with pytest.raises(InputError, match="engine vasp has no option --fmax; those of ASE"):
+    with pytest.raises(InputError, match=r"vasp has no option --fmax; it is one of gpaw, .*, ASE"):
         relax_maker("vasp", fmax=0.1)
     with pytest.raises(InputError, match="no engine has an option colour"):
         relax_maker("chgnet", colour="blue")

@@ -217,14 +217,14 @@ def relaxations(
     """
     from crystens_flows.report.figure13 import save_figure
     from crystens_flows.report.relaxations import COLUMNS as RELAXATION_COLUMNS
-    from crystens_flows.report.relaxations import STAND_IN, UNITS, candidate_records
+    from crystens_flows.report.relaxations import STAND_IN, UNITS, candidate_records, with_dft
     from crystens_flows.stores import open_stores
 
     candidates = open_stores(store, create=False).candidates
     records = candidate_records(candidates, campaign=campaign)
     if plot is not None:
         save_figure(records, plot)
-    columns = list(RELAXATION_COLUMNS)
+    columns = with_dft(RELAXATION_COLUMNS, records)
     if output_format is OutputFormat.CSV and records:
         columns = list(dict.fromkeys(name for record in records for name in record))
     print_records(records, columns, output_format)

@@ -25,7 +25,17 @@ UNITS = (
     "kbar; volume_change in %; rmsd of the sites in A"
 )
 ENGINES = ("vasp", "vasp-mp", "gpaw", "chgnet", "7net-l3i5")
-NEWLY = ("engine", "steps", "fmax", "campaign", "store", "number", "dry_run", "config")
+NEWLY = (
+    "engine",
+    "steps",
+    "fmax",
+    "hull_entries",
+    "campaign",
+    "store",
+    "number",
+    "dry_run",
+    "config",
+)
 """What is not to be given with --resume: the folder has it."""
 
 
@@ -74,7 +84,7 @@ def relax(
         typer.Option(
             "--steps",
             min=1,
-            help="Ionic steps of each relaxation at most; not for vasp-mp.",
+            help="Ionic steps of each relaxation at most; not of vasp-mp.",
             show_default="the engine's",
         ),
     ] = None,
@@ -83,8 +93,17 @@ def relax(
         typer.Option(
             "--fmax",
             min=1e-6,
-            help="Force at which each relaxation ends, eV/A; not for VASP.",
+            help="Force at which each relaxation ends, eV/A; not of VASP.",
             show_default="the engine's",
+        ),
+    ] = None,
+    hull_entries: Annotated[
+        str | None,
+        typer.Option(
+            "--hull-entries",
+            help="What vasp-mp holds energies against: a JSON file of pymatgen's ComputedEntries, "
+            "or 'mp' to ask the Materials Project, with an API key.",
+            show_default=False,
         ),
     ] = None,
     campaign: Annotated[
@@ -124,6 +143,9 @@ def relax(
     --resume, a run that was interrupted goes on: what finished is not done again, what failed is.
     """
     from crystens_flows.relax_results import write_results
+    from crystens_flows.relax_run import RelaxOptions
+    from crystens_flows.report.relaxations import with_dft
+    from crystens_flows.settings import get_settings
 
     if resume:
         _refuse_with_resume(context, structures)
@@ -132,10 +154,18 @@ def relax(
         if not structures:
             raise typer.BadParameter("give structures, or --resume and the folder of a run")
         given = _read(structures, number)
+        options = RelaxOptions(
+            engine=engine,
+            steps=steps,
+            fmax=fmax,
+            hull_entries=hull_entries,
+            campaign=campaign,
+            store=store or get_settings().STORE,
+        )
         if dry_run:
-            _print_dry_run(given, engine, steps, fmax, output_format)
+            _print_dry_run(given, options, output_format)
             return
-        run = _run(_options(engine, steps, fmax, campaign, store), given, output)
+        run = _run(options, given, output)
     summary = write_results(run, output)
     records = run.records
     if output_format is OutputFormat.TABLE:
@@ -143,7 +173,7 @@ def relax(
             {**record, "status": f"{record['status']} (stand-in)"} if record["stand_in"] else record
             for record in records
         ]
-    print_records(records, COLUMNS, output_format)
+    print_records(records, with_dft(COLUMNS, records), output_format)
     _say_summary(run, summary, output)
     if run.count("relaxed") == 0:
         raise typer.Exit(1)
@@ -157,21 +187,6 @@ def _refuse_with_resume(context: typer.Context, structures: list[str] | None) ->
         if parameter.name in NEWLY and getattr(source, "name", None) == "COMMANDLINE":
             option = max(parameter.opts, key=len)
             raise typer.BadParameter(f"{option} cannot be changed with --resume: the run has it")
-
-
-def _options(
-    engine: str, steps: int | None, fmax: float | None, campaign: str, store: str | None
-) -> RelaxOptions:
-    from crystens_flows.relax_run import RelaxOptions
-    from crystens_flows.settings import get_settings
-
-    return RelaxOptions(
-        engine=engine,
-        steps=steps,
-        fmax=fmax,
-        campaign=campaign,
-        store=store or get_settings().STORE,
-    )
 
 
 def _read(sources: list[str], number: int | None) -> list[RelaxInput]:
@@ -234,25 +249,20 @@ def _say_summary(run: RelaxRun, summary: dict[str, Any], output: Path) -> None:
 
 
 def _print_dry_run(
-    given: list[RelaxInput],
-    engine: str,
-    steps: int | None,
-    fmax: float | None,
-    output_format: OutputFormat,
+    given: list[RelaxInput], options: RelaxOptions, output_format: OutputFormat
 ) -> None:
     import json
 
     from crystens_flows.dry_run import dry_run_records, dry_run_text
-    from crystens_flows.jobs.engines import relax_maker
 
     if output_format is OutputFormat.CSV:
         raise typer.BadParameter("--dry-run prints text or JSON, no CSV")
-    maker = relax_maker(engine, steps=steps, fmax=fmax)
+    maker = options.maker()
     records = dry_run_records(maker, [(each.entry, each.structure) for each in given])
     if output_format is OutputFormat.JSON:
         typer.echo(json.dumps(records, indent=1))
     else:
-        typer.echo(dry_run_text(records, engine), nl=False)
+        typer.echo(dry_run_text(records, options.engine), nl=False)
     wrong = [each.reason or record["reason"] for each, record in zip(given, records, strict=True)]
     for each, reason in zip(given, wrong, strict=True):
         if reason:

@@ -13,7 +13,8 @@ from crystens_flows.jobs.relax import QuadrupleRelaxMaker
 from crystens_flows.jobs.relax_batch import BatchRelaxMaker
 from crystens_flows.relaxation.batch import MAX_FORCE, MAX_IONIC_STEPS
 
-_OPTIONS = {"steps": "--steps", "fmax": "--fmax"}
+_OPTIONS = {"steps": "--steps", "fmax": "--fmax", "hull_entries": "--hull-entries"}
+_OF_CALCULATORS = ("steps", "fmax")
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,11 @@ def _paper(steps: int | None = None) -> Maker:
     return QuadrupleRelaxMaker.from_relax_maker(PaperRelaxMaker(input_set_generator=generator))
 
 
-def _materials_project() -> Maker:
+def _materials_project(hull_entries: str | None = None) -> Maker:
     import_extra("atomate2.vasp.jobs.base", "vasp", "relaxing with VASP")
     from crystens_flows.jobs.vasp import mp_relax_makers
 
-    return mp_relax_makers()
+    return mp_relax_makers(hull_entries)
 
 
 def _gpaw(steps: int | None = None, fmax: float | None = None) -> Maker:
@@ -77,7 +78,12 @@ ENGINES = {
     "vasp": Engine(
         "VASP as in the paper: PBEsol, 400 eV, 3 x 3 x 3 k-points", _paper, ("steps",), vasp=True
     ),
-    "vasp-mp": Engine("VASP, comparable with the Materials Project", _materials_project, vasp=True),
+    "vasp-mp": Engine(
+        "VASP, comparable with the Materials Project",
+        _materials_project,
+        ("hull_entries",),
+        vasp=True,
+    ),
     "gpaw": Engine("GPAW, as near to the paper as it comes", _gpaw, ("steps", "fmax")),
     "chgnet": Engine("the potential CHGNet", _chgnet, ("steps", "fmax")),
     "7net-l3i5": Engine("the potential SevenNet-l3i5", _sevennet, ("steps", "fmax")),
@@ -94,8 +100,9 @@ def relax_maker(engine: str, **options: Any) -> Maker:
     engine
         One of :data:`ENGINES`, or where a calculator of ASE is: ``"package.module.Class"``.
     **options
-        ``steps``, ionic steps of each relaxation at most, and ``fmax``, eV/A, below which it ends,
-        for engines that have them; None for the engine's own.
+        ``steps``, ionic steps of each relaxation at most, ``fmax``, eV/A, below which it ends, and
+        ``hull_entries``, as for :class:`QuadrupleRelaxMaker`, for engines that have them; None for
+        the engine's own.
 
     Returns
     -------
@@ -113,12 +120,14 @@ def relax_maker(engine: str, **options: Any) -> Maker:
     known = find_engine(engine)
     given = {name: value for name, value in options.items() if value is not None}
     if wrong := sorted(set(given) - set(known.options)):
-        can = ", ".join(name for name, each in ENGINES.items() if wrong[0] in each.options)
+        option = _OPTIONS.get(wrong[0], wrong[0])
+        can = [name for name, each in ENGINES.items() if wrong[0] in each.options]
+        if wrong[0] in _OF_CALCULATORS:
+            can.append("ASE calculators")
         raise InputError(
-            f"engine {engine} has no option {_OPTIONS.get(wrong[0], wrong[0])}; those of ASE "
-            f"calculators and of {can} do"
+            f"engine {engine} has no option {option}; it is one of {', '.join(can)}"
             if can
-            else f"no engine has an option {wrong[0]}"
+            else f"no engine has an option {option}"
         )
     return known.make(**given)
 
@@ -153,7 +162,7 @@ def find_engine(engine: str) -> Engine:
     def make(steps: int = MAX_IONIC_STEPS, fmax: float = MAX_FORCE) -> Maker:
         return _of_calculator(engine, steps, fmax)
 
-    return Engine(f"the ASE calculator {engine}", make, ("steps", "fmax"))
+    return Engine(f"the ASE calculator {engine}", make, _OF_CALCULATORS)
 
 
 def _of_calculator(path: str, steps: int, fmax: float) -> Maker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,9 @@ UNITS = (
     "of the sites in A"
 )
 """What the columns mean, for a line below a table."""
+
+DFT_COLUMNS = ("formation_energy_dft", "energy_above_hull_dft")
+"""What a table shows too where a record has it: eV/atom."""
 
 STAND_IN = "made by a stand-in for VASP: no results of DFT"
 
@@ -65,7 +69,7 @@ def relaxation_record(
     first_volume = relaxation.initial_volume or (before.volume if before else None)
     last_volume = last.volume if last else None
     groups = (relaxation.initial_space_group, last.space_group if last else None)
-    record: dict[str, Any] = {
+    return {
         "candidate_id": relaxation.candidate_id,
         "formula": formula,
         "n_sites": relaxation.n_sites,
@@ -80,15 +84,34 @@ def relaxation_record(
         "space_group": " -> ".join("?" if group is None else str(group) for group in groups),
         "rmsd": displacement(before, after) if before and after else None,
         "converged": f"{sum(each is True for each in relaxation.converged)} of {N_STEPS}",
+        "formation_energy_dft": relaxation.formation_energy_per_atom,
+        "energy_above_hull_dft": relaxation.energy_above_hull,
         "engine": _engine(relaxation),
         "stand_in": relaxation.stand_in,
         "completed_steps": relaxation.completed_steps,
         "reason": relaxation.reason,
         "dir_name": relaxation.dir_name,
     }
-    if relaxation.energy_above_hull is not None:
-        record["energy_above_hull_dft"] = relaxation.energy_above_hull
-    return record
+
+
+def with_dft(columns: Sequence[str], records: Sequence[dict[str, Any]]) -> list[str]:
+    """
+    Add what DFT found to the columns of a table, where it found any.
+
+    Parameters
+    ----------
+    columns
+        The columns.
+    records
+        As :func:`relaxation_record` makes them.
+
+    Returns
+    -------
+    list of str
+        With :data:`DFT_COLUMNS` where a record has a formation energy.
+    """
+    found = any(record["formation_energy_dft"] is not None for record in records)
+    return [*columns, *(DFT_COLUMNS if found else ())]
 
 
 def candidate_records(candidates: CandidateStore, **filters: Any) -> list[dict[str, Any]]:
