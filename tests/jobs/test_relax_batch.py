@@ -96,9 +96,9 @@ def test_nothing_makes_no_jobs():
     assert BatchRelaxMaker().make_many([], []) == []
 
 
-@pytest.mark.parametrize("chunk_size", [0, -1, 251])
+@pytest.mark.parametrize("chunk_size", [0, -1, 501])
 def test_chunks_that_cannot_be(chunk_size):
-    with pytest.raises(InputError, match=f"chunk_size = {chunk_size}: give 1 to 250"):
+    with pytest.raises(InputError, match=f"chunk_size = {chunk_size}: give 1 to 500"):
         BatchRelaxMaker(chunk_size=chunk_size).make_many(METALS, IDS)
 
 

@@ -101,7 +101,7 @@ def test_equals_atomate2_four_times(together, by_atomate2, crystals):
 
 
 def test_does_not_depend_on_who_else_is_relaxed(together, crystals, monkeypatch):
-    monkeypatch.setattr(potential_engines, "MAX_ROWS", 1)
+    monkeypatch.setattr(potential_engines, "MAX_BYTES", 1)
     apart = relax_four_times([rock_salt(), *crystals[::-1]], steps=STEPS)[:0:-1]
     for ours, others, crystal in zip(together, apart, crystals, strict=True):
         assert ours.energies == pytest.approx(others.energies, abs=1e-5 * len(crystal))
@@ -207,6 +207,29 @@ def test_those_that_fail_have_a_reason_and_do_not_stop_the_others():
         assert (document.completed_steps, document.structure, document.energy) == (0, None, None)
         assert document.energies == [None] * 5
     assert [document.candidate_id for document in found] == [str(i) for i in range(10)]
+
+
+def test_a_pass_that_fails_is_made_again_for_each_alone(monkeypatch):
+    """As where memory is short: torch then raises a RuntimeError of many lines."""
+    potential = load_potential("chgnet")
+    whole, asked = potential.derivatives, []
+
+    def short_of_memory(graphs):
+        asked.append(len(graphs))
+        if sum(len(graph.atomic_number) for graph in graphs) > 2:
+            raise RuntimeError("out of memory:\n tried to allocate 9 GB")
+        return whole(graphs)
+
+    alone = relax_four_times([rock_salt()], steps=2)[0]
+    monkeypatch.setattr(potential, "derivatives", short_of_memory)
+    found = relax_four_times([rock_salt(), rock_salt() * (1, 1, 2), fcc("Cu", 3.5)], steps=2)
+    assert asked[:4] == [3, 1, 1, 1]
+    assert [document.completed_steps for document in found] == [4, 0, 4]
+    assert found[0].energies == pytest.approx(alone.energies, abs=2e-5)
+    assert found[1].reason == (
+        "relaxation failed: step 1 of 4, CHGNet failed: RuntimeError: out of memory: tried to "
+        "allocate 9 GB"
+    )
 
 
 def test_what_was_found_before_a_failure_is_kept():

@@ -13,8 +13,8 @@ from crystens_flows.errors import InputError
 from crystens_flows.relaxation.batch import MAX_FORCE, MAX_IONIC_STEPS
 from crystens_flows.schemas import BatchRelaxDocument
 
-MAX_CHUNK_SIZE = 250
-"""So many relaxations of 52 sites, of 40 kB each, make a document of 10 MB; MongoDB takes 16."""
+MAX_CHUNK_SIZE = 500
+"""So many relaxations of 52 sites, of 15 kB each, make a document of 7 MB; MongoDB takes 16."""
 
 
 @dataclass
@@ -41,7 +41,7 @@ class BatchRelaxMaker(Maker):
     fmax
         Each ends below this force, eV/A (on the cell: a stress times the volume).
     chunk_size
-        Structures of a job that :meth:`make_many` makes, 1 to 250; it does not change what is
+        Structures of a job that :meth:`make_many` makes, 1 to 500; it does not change what is
         found.
     """
 
@@ -103,7 +103,7 @@ class BatchRelaxMaker(Maker):
         Raises
         ------
         InputError
-            If the chunk size is not 1 to 250.
+            If the chunk size is not 1 to 500.
         """
         if not 1 <= self.chunk_size <= MAX_CHUNK_SIZE:
             raise InputError(f"chunk_size = {self.chunk_size}: give 1 to {MAX_CHUNK_SIZE}")

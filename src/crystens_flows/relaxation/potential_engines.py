@@ -17,9 +17,9 @@ from crystens_flows.errors import InputError, import_extra
 from crystens_flows.screening.potentials.energies import unfit
 from crystens_flows.screening.potentials.registry import POTENTIALS, Derivatives, load_potential
 
-MAX_ROWS = 20_000
-"""Pairs and angles in one pass through a network: 0.3 GB for CHGNet, to go back through it. A
-structure of more is a pass of its own."""
+MAX_BYTES = 400_000_000
+"""Memory of one pass through a network, forth and back. A structure that takes more is a pass of
+its own."""
 
 
 @dataclass
@@ -118,21 +118,21 @@ class PotentialEngine:
         return unfit(structure, self._potential)
 
     def evaluate(self, crystals: Sequence[Crystal]) -> list[Derivatives | str]:
-        """Evaluate some crystals, :data:`MAX_ROWS` at a time."""
+        """Evaluate some crystals, as many at a time as :data:`MAX_BYTES` hold."""
         found: list[Derivatives | str] = [""] * len(crystals)
         batch: list[tuple[int, Any]] = []
-        n_rows = 0
+        n_bytes = 0
         for i, crystal in enumerate(crystals):
             graph, reason = self._graph(crystal)
             if reason:
                 found[i] = reason
                 continue
-            rows = self._potential.size(graph)
-            if batch and n_rows + rows > MAX_ROWS:
+            size = self._potential.memory(graph)
+            if batch and n_bytes + size > MAX_BYTES:
                 self._pass(batch, found)
-                batch, n_rows = [], 0
+                batch, n_bytes = [], 0
             batch.append((i, graph))
-            n_rows += rows
+            n_bytes += size
         self._pass(batch, found)
         return found
 
@@ -150,7 +150,7 @@ class PotentialEngine:
             derivatives = self._potential.derivatives([graph for _, graph in batch])
         except RuntimeError as exc:  # of torch, above all where memory is short
             if len(batch) == 1:
-                found[batch[0][0]] = f"the potential failed: {exc}"
+                found[batch[0][0]] = f"{self.name} failed: {_in_one_line(exc)}"
             else:
                 for alone in batch:
                     self._pass([alone], found)
@@ -214,7 +214,7 @@ class CalculatorEngine:
                     stress=np.asarray(atoms.get_stress(voigt=False), dtype=float),
                 )
         except Exception as exc:  # noqa: BLE001  # one structure must not stop the others
-            return f"{self.name} failed: {type(exc).__name__}: {exc}"
+            return f"{self.name} failed: {_in_one_line(exc)}"
 
 
 def _make_calculator(path: str, arguments: Mapping[str, Any]) -> Any:
@@ -240,7 +240,7 @@ def _make_calculator(path: str, arguments: Mapping[str, Any]) -> Any:
             calculator = found(**arguments)
     except Exception as exc:
         raise InputError(
-            f"cannot make the calculator {path} of {dict(arguments)}: {type(exc).__name__}: {exc}"
+            f"cannot make the calculator {path} of {dict(arguments)}: {_in_one_line(exc)}"
         ) from exc
     if "stress" not in getattr(calculator, "implemented_properties", ()):
         raise InputError(
@@ -248,3 +248,7 @@ def _make_calculator(path: str, arguments: Mapping[str, Any]) -> Any:
             "and stress"
         )
     return calculator
+
+
+def _in_one_line(exc: Exception) -> str:
+    return " ".join(f"{type(exc).__name__}: {exc}".split())

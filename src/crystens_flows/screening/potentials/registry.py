@@ -63,8 +63,8 @@ class Potential(Protocol):
     def derivatives(self, graphs: list[Any]) -> list[Derivatives]:
         """Evaluate some graphs at once: energies, forces and stresses."""
 
-    def size(self, graph: Any) -> int:
-        """Count the rows of a graph, which memory goes with: pairs and, if any, angles."""
+    def memory(self, graph: Any) -> int:
+        """Estimate the bytes that :meth:`derivatives` takes for a graph."""
 
     def calculator(self) -> Any:
         """Return an ASE calculator, for forces and stresses."""
