@@ -152,6 +152,69 @@ def test_the_pair_potential_by_a_plain_loop():
     assert energy == pytest.approx(total / 2, abs=1e-6)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_the_neighbours_are_those_of_ase(seed):
+    """In cells of any shape, with atoms in any cell, small ones too."""
+    from ase import Atoms
+    from ase.neighborlist import neighbor_list
+
+    from crystens_flows.testing.calculators import _neighbors
+
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 7))
+    cell = rng.normal(size=(3, 3)) + np.diag([3, 3, 3]) * rng.uniform(0.5, 1.5)
+    atoms = Atoms(
+        rng.integers(1, 95, n), scaled_positions=rng.uniform(-2, 3, (n, 3)), cell=cell, pbc=True
+    )
+    cutoffs = rng.uniform(0.5, 3.5, n)
+    expected = neighbor_list("ijd", atoms, cutoffs)
+    first, second, vectors, distances = _neighbors(atoms, cutoffs)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(distances)
+    pairs = sorted(zip(first.tolist(), second.tolist(), np.round(distances, 8), strict=True))
+    assert len(pairs) == len(expected[0])
+    for (i, j, d), (k, m, e) in zip(pairs, sorted(zip(*expected, strict=True)), strict=True):
+        assert (i, j) == (k, m)
+        assert d == pytest.approx(e)
+
+
+def test_atoms_in_one_place(tmp_path):
+    structure = Structure(ROCK_SALT.lattice, ["Na", "Cl"], [[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]])
+    write_inputs(tmp_path, structure)
+    finished = run_stand_in(tmp_path)
+    assert finished.returncode == 1
+    assert "not finite at ionic step 1" in finished.stderr
+
+
+def test_a_poscar_as_others_write_it(tmp_path):
+    """Cartesian, scaled, with a volume, in symbols that repeat: as ASE and pymatgen read them."""
+    from ase.io import read
+
+    from crystens_flows.testing.inputs import read_inputs
+
+    write_inputs(tmp_path, ROCK_SALT)
+    poscar = tmp_path / "POSCAR"
+    vectors = "0.0 2.8 2.8\n2.8 0.0 2.8\n2.8 2.8 0.1\n"
+    for text in (
+        f"a comment\n1.1\n{vectors}Na Cl\n1 1\nCartesian\n0 0 0\n2.8 2.9 3.0\n",
+        f"\n-50.0\n{vectors}Na Cl\n1 1\nDirect\n0 0 0\n0.5 0.5 0.4\n",
+        f"x\n1.0\n{vectors}Na Cl\n1 1\nSelective\nDirect\n0 0 0 T T F\n0.5 0.5 0.4 F F F\n",
+        f"x\n1.0\n{vectors}Na Cl\n1 1\nkartesian\n0 0 0 Na\n2.8 2.9 3.0 Cl\n",
+    ):
+        poscar.write_text(text)
+        atoms = read_inputs(tmp_path).atoms
+        expected = Structure.from_file(poscar)
+        assert atoms.cell[:] == pytest.approx(expected.lattice.matrix)
+        assert atoms.positions == pytest.approx(expected.cart_coords)
+        assert atoms.get_chemical_symbols() == [site.specie.symbol for site in expected]
+        left = []
+        for each in (atoms, read(poscar, format="vasp")):
+            forces = np.array([[1.0, 2, 3], [4, 5, 6]])
+            for constraint in each.constraints:
+                constraint.adjust_forces(each, forces)
+            left.append(forces)
+        assert left[0] == pytest.approx(left[1])
+
+
 def test_all_files_say_the_same(tmp_path):
     write_inputs(tmp_path, PEROVSKITE, NSW=7)
     finished = start_stand_in(tmp_path)
@@ -292,7 +355,7 @@ def test_selective_dynamics(tmp_path):
 
 WRONG = {
     "no POSCAR": (lambda f: (f / "POSCAR").unlink(), "POSCAR is missing"),
-    "half a POSCAR": (lambda f: os.truncate(f / "POSCAR", 120), "POSCAR: "),
+    "half a POSCAR": (lambda f: os.truncate(f / "POSCAR", 120), "POSCAR: cannot be read"),
     "no INCAR": (lambda f: (f / "INCAR").unlink(), "INCAR is missing"),
     "a line that is no tag": (
         lambda f: (f / "INCAR").write_text("ENCUT = 400\nEDIF\n"),

@@ -97,12 +97,11 @@ def pair_potential() -> Any:
 
 
 def _evaluated(atoms: Any) -> dict[str, Any]:
-    lists = import_extra("ase.neighborlist", "ase", "the stand-in for VASP")
     data = import_extra("ase.data", "ase", "the stand-in for VASP")
     radii = data.covalent_radii[atoms.numbers]
     is_anion = np.isin(atoms.numbers, ANIONS).astype(int)
     cutoffs = 2 * radii + ANION_GAP * is_anion
-    first, second, vectors, distances = lists.neighbor_list("ijDd", atoms, cutoffs)
+    first, second, vectors, distances = _neighbors(atoms, cutoffs)
     n_anions = is_anion[first] + is_anion[second]
     minimum = radii[first] + radii[second] + ANION_GAP * (n_anions == 2)
     depths = np.array(WELL_DEPTHS)[n_anions]
@@ -111,7 +110,8 @@ def _evaluated(atoms: Any) -> dict[str, Any]:
     inside = distances < 2 * minimum
     energies = inside * (energies - end - slope_there * (distances - 2 * minimum))
     slopes = inside * (slopes - slope_there)
-    pulls = (slopes / distances)[:, None] * vectors
+    with np.errstate(divide="ignore", invalid="ignore"):  # of atoms in one place: not finite
+        pulls = (slopes / distances)[:, None] * vectors
     forces = np.zeros((len(atoms), 3))
     np.add.at(forces, first, pulls)
     stress = np.einsum("ka,kb->ab", vectors, pulls) / 2 / atoms.get_volume()
@@ -122,6 +122,29 @@ def _evaluated(atoms: Any) -> dict[str, Any]:
         "forces": forces,
         "stress": stress.ravel()[[0, 4, 8, 5, 2, 1]],
     }
+
+
+def _neighbors(
+    atoms: Any, cutoffs: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return pairs with their vectors and distances; in numpy, as ASE's needs a second to load."""
+    cell = atoms.cell[:]
+    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    reach = np.ceil(2 * cutoffs.max() / heights).astype(int) + 1
+    images = np.array(list(np.ndindex(*(2 * reach + 1)))) - reach
+    wrapped = atoms.get_scaled_positions() @ cell
+    between = wrapped[None, :] - wrapped[:, None]
+    found = []
+    for image in images:
+        vectors = between + image @ cell
+        distances = np.sqrt(np.einsum("ijk,ijk->ij", vectors, vectors))
+        near = distances < cutoffs[:, None] + cutoffs[None, :]
+        if not image.any():
+            np.fill_diagonal(near, val=False)
+        first, second = np.nonzero(near)
+        found.append((first, second, vectors[near], distances[near]))
+    first, second, vectors, distances = (np.concatenate(each) for each in zip(*found, strict=True))
+    return first, second, vectors, distances
 
 
 def _morse(

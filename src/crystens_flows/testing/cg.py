@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystens_flows.errors import import_extra
+from crystens_flows.testing.cell import AtomsAndCell, cell_factor
 
 FIRST_STEP = 0.03
 """Of the first trial, A^2/eV."""
@@ -62,7 +63,7 @@ class Relaxation:
         self.record = record
         self.n_steps = 0
         self._fixed_ions = isif in FIXED_IONS
-        self._system = atoms if isif <= 2 else _with_cell(atoms, isif)
+        self._system = atoms if isif <= 2 else AtomsAndCell(atoms, isif)
 
     def run(self) -> bool:
         """
@@ -122,7 +123,7 @@ class Relaxation:
     def _forces_vanish(self, point: _Point) -> bool:
         n_atoms = len(self.atoms)
         # those of the filter are turned and scaled with the cell
-        on_cell = point.force[n_atoms:] * _cell_factor(n_atoms) / n_atoms
+        on_cell = point.force[n_atoms:] * cell_factor(n_atoms) / n_atoms
         on_ions = self.atoms.get_forces() * (not self._fixed_ions)
         largest = np.linalg.norm(np.vstack([on_ions, on_cell]), axis=1).max()
         return bool(largest < max(-self.ediffg, 1e-8))
@@ -159,18 +160,3 @@ def free_energy(atoms: Any) -> float:
         return float(atoms.get_potential_energy(force_consistent=True))
     except calculators.PropertyNotImplementedError:
         return float(atoms.get_potential_energy())
-
-
-def _with_cell(atoms: Any, isif: int) -> Any:
-    filters = import_extra("ase.filters", "ase", "the stand-in for VASP")
-    return filters.FrechetCellFilter(
-        atoms,
-        exp_cell_factor=_cell_factor(len(atoms)),
-        constant_volume=isif in (4, 5),
-        hydrostatic_strain=isif == 7,
-    )
-
-
-def _cell_factor(n_atoms: int) -> float:
-    """Return by how much a strain counts, in A: the cell is then about as stiff as an atom."""
-    return 2 * float(np.sqrt(n_atoms))

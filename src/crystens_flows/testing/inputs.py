@@ -187,16 +187,43 @@ def read_incar(text: str) -> Incar:
 
 
 def _read_poscar(folder: Path) -> tuple[str, Any]:
-    text = _text(folder, "POSCAR")
-    reader = import_extra("ase.io.vasp", "ase", "the stand-in for VASP")
+    lines = _text(folder, "POSCAR").splitlines()
     try:
-        atoms = reader.read_vasp(str(folder / "POSCAR"))
-    except Exception as exc:
-        raise InputError(f"POSCAR: cannot be read ({exc})") from exc
-    numbers = np.concatenate([atoms.cell[:].ravel(), atoms.positions.ravel()])
-    if not len(atoms) or not np.isfinite(numbers).all() or atoms.get_volume() < 1e-3:
-        raise InputError("POSCAR: no atoms, a cell without volume, or numbers that are none")
-    return text.splitlines()[0].strip(), atoms
+        return lines[0].strip(), _atoms(lines)
+    except (ValueError, IndexError, KeyError) as exc:
+        raise InputError(f"POSCAR: cannot be read ({type(exc).__name__}: {exc})") from exc
+
+
+def _atoms(lines: list[str]) -> Any:
+    """Make the atoms of a POSCAR with symbols, as VASP 5 reads it."""
+    ase = import_extra("ase", "ase", "the stand-in for VASP")
+    cell = np.array([[float(x) for x in line.split()[:3]] for line in lines[2:5]])
+    scale = float(lines[1].split()[0])
+    cell *= scale if scale > 0 else (-scale / abs(np.linalg.det(cell))) ** (1 / 3)
+    symbols = [
+        symbol
+        for symbol, n in zip(lines[5].split(), lines[6].split(), strict=True)
+        for _ in range(int(n))
+    ]
+    selective = lines[7].strip()[:1] in ("S", "s")
+    start = 9 if selective else 8
+    cartesian = lines[start - 1].strip()[:1] in ("C", "c", "K", "k")
+    words = [line.split() for line in lines[start : start + len(symbols)]]
+    coordinates = np.array([[float(x) for x in row[:3]] for row in words])
+    numbers = np.concatenate([cell.ravel(), coordinates.ravel()])
+    if coordinates.shape != (len(symbols), 3) or not np.isfinite(numbers).all():
+        raise ValueError("coordinates are missing, or not finite")
+    if abs(np.linalg.det(cell)) < 1e-3:
+        raise ValueError("the cell has no volume")
+    positions = abs(scale) * coordinates if cartesian else coordinates @ cell
+    atoms = ase.Atoms(symbols, positions=positions, cell=cell, pbc=True)
+    if selective:
+        fixed = np.array([[flag.upper() == "F" for flag in row[3:6]] for row in words])
+        constraints = import_extra("ase.constraints", "ase", "selective dynamics")
+        atoms.set_constraint(
+            [constraints.FixScaled([i], row) for i, row in enumerate(fixed) if row.any()]
+        )
+    return atoms
 
 
 def _read_potentials(folder: Path) -> list[Potential]:
