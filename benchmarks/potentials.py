@@ -1,14 +1,18 @@
 """Potentials: speed in batches beside one at a time, and errors on held-out crystals; last JSON."""
 
 import argparse
+import contextlib
+import io
 import json
 import time
 import warnings
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
+from chgnet.model import CHGNet
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
@@ -32,11 +36,18 @@ def predict_one_by_one(structures: list[Structure], potential: str) -> None:
         predict([structure], potential)
 
 
+@lru_cache(maxsize=1)
+def chgnet() -> CHGNet:
+    """Load CHGNet as its own package does, with its own layers."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        return CHGNet.load(use_device="cpu", verbose=False)
+
+
 def one_at_a_time(structures: list[Structure], potential: str) -> list[float]:
     """Ask as the potential's own package does: CHGNet for energies, SevenNet's ASE calculator."""
-    calculator = load_potential(potential).calculator()
     if potential == "chgnet":
-        return [float(calculator.model.predict_structure(s, task="e")["e"]) for s in structures]
+        return [float(chgnet().predict_structure(s, task="e")["e"]) for s in structures]
+    calculator = load_potential(potential).calculator()
     energies = []
     for structure in structures:
         atoms = AseAtomsAdaptor.get_atoms(structure)
