@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import warnings
@@ -16,7 +17,12 @@ from pymatgen.core import Structure
 
 from crystens_flows.distances import MIN_DISTANCE, shortest_distance
 from crystens_flows.errors import InputError, OutputFolderError
-from crystens_flows.relaxation.gpaw_calculator import GpawError, import_gpaw, setup_files
+from crystens_flows.relaxation.gpaw_calculator import (
+    FUNCTIONAL,
+    GpawError,
+    import_gpaw,
+    setup_files,
+)
 from crystens_flows.relaxation.gpaw_cutoffs import PAPER_CUTOFF, Cutoff, needed_cutoff
 from crystens_flows.relaxation.gpaw_ionic import IonicLoop
 from crystens_flows.relaxation.gpaw_settings import (
@@ -82,7 +88,7 @@ def relax(
     Parameters
     ----------
     structure
-        The structure to relax; its magnetic moments and oxidation states are not used.
+        The structure to relax; magnetic moments and oxidation states are dropped.
     folder
         Where it works.
     settings
@@ -132,7 +138,14 @@ def relax(
 def _write_input(structure: Structure, folder: Path, settings: GpawSettings) -> None:
     if not structure.is_ordered:
         raise InputError(f"GPAW relaxes ordered structures: {structure.formula} has mixed sites")
-    text = json.dumps({"structure": structure, "settings": asdict(settings)}, cls=MontyEncoder)
+    text = json.dumps(
+        {
+            "elements": [site.specie.symbol for site in structure],
+            "lattice": structure.lattice.matrix.tolist(),
+            "frac_coords": structure.frac_coords.tolist(),
+            "settings": asdict(settings),
+        }
+    )
     path = folder / INPUT_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -157,7 +170,12 @@ def _run_command(command: str, folder: Path) -> None:
     try:
         with log.open("a") as output:
             done = subprocess.run(
-                words, cwd=folder, stdout=output, stderr=subprocess.STDOUT, check=False
+                words,
+                cwd=folder,
+                env=dict(os.environ),  # without what an MPI in this process has put there
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
             )
     except OSError as exc:
         raise GpawError(f"cannot run {shlex.join(words)}: {exc.strerror}") from exc
@@ -178,10 +196,11 @@ def run_prepared(folder: str | Path) -> None:
     gpaw = import_gpaw()
     folder = Path(folder)
     data = json.loads((folder / INPUT_FILE).read_text())
-    structure, settings = Structure.from_dict(data["structure"]), GpawSettings(**data["settings"])
+    structure = Structure(data["lattice"], data["elements"], data["frac_coords"])
+    settings = GpawSettings(**data["settings"])
     elements = sorted(structure.symbol_set)
     method: dict[str, Any] = {
-        "functional": "PBEsol",
+        "functional": FUNCTIONAL,
         "kpoints": list(settings.kpoints),
         "gamma_centred": settings.gamma_centred,
         "smearing": f"Gaussian, {settings.smearing_width:g} eV",

@@ -111,6 +111,7 @@ def measure(crystal: tuple[Any, ...]) -> dict[str, Any]:
 
     formula, *rest = crystal
     atoms = bulk(formula, *rest[:1], **({"a": rest[1]} if rest[1:] else {}))
+    atoms.set_initial_magnetic_moments(None)  # ASE's iron, cobalt and nickel have some
     volume = atoms.get_volume()
     derivatives, fixed_basis = {}, {}
 
