@@ -16,6 +16,8 @@ SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 GENERATOR_CLASSES = {
     "flow": "crystens_flows.generators.flow.generator:FlowGenerator",
     "imagen": "crystens_flows.generators.imagen.generator:ImagenGenerator",
+    "gan": "crystens_flows.generators.adversarial.generator:GanGenerator",
+    "wgan": "crystens_flows.generators.adversarial.generator:WganGenerator",
 }
 """Where the class of each kind of generator is, imported when it is needed."""
 
@@ -26,7 +28,10 @@ SHIPPED_DATA = (
     "crystals shipped with the package: Materials Project by MP-20 and MPTS-52, CC BY 4.0"
 )
 
-TRAINABLE_GENERATORS = {"default": "flow", "imagen": "imagen"}
+TORCH_GENERATORS = ("flow", "imagen")
+"""Kinds whose modules import torch; those of TensorFlow import it when they are used."""
+
+TRAINABLE_GENERATORS = {"default": "flow", "imagen": "imagen", "gan": "gan", "wgan": "wgan"}
 """Kind of generator trained for each name given to ``crystens train --generator``."""
 
 
@@ -53,7 +58,8 @@ def generator_class(kind: str) -> type[Generator]:
         raise CheckpointError(
             f"unknown kind of generator '{kind}': known are {', '.join(sorted(GENERATOR_CLASSES))}"
         )
-    import_extra("torch", "generate", "generators")
+    if kind in TORCH_GENERATORS:
+        import_extra("torch", "generate", "generators")
     module, name = GENERATOR_CLASSES[kind].split(":")
     return getattr(import_module(module), name)
 

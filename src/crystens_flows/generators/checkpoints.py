@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from crystens_flows.errors import CheckpointError, OutputFolderError, import_extra
 
@@ -95,7 +98,7 @@ def write_checkpoint(
     kind: str,
     config: dict[str, Any],
     card: dict[str, Any],
-    weights: dict[str, torch.Tensor],
+    weights: Mapping[str, torch.Tensor] | Mapping[str, np.ndarray],
 ) -> str:
     """
     Write a checkpoint.
@@ -111,22 +114,31 @@ def write_checkpoint(
     card
         The model card.
     weights
-        Tensors by name.
+        Tensors of torch, or else arrays, by name.
 
     Returns
     -------
     str
         SHA-256 of weights, kind and configuration: what determines samples.
     """
-    safetensors_torch = import_extra("safetensors.torch", "generate", "saving a generator")
+    data = _serialised(weights)
     folder.mkdir(parents=True, exist_ok=True)
-    data = safetensors_torch.save({k: v.detach().cpu().contiguous() for k, v in weights.items()})
     sha256 = _identity(kind, config, data)
     header = {"format": FORMAT, "kind": kind, "sha256": sha256, "config": config}
     write_atomically(folder / WEIGHTS_FILE, data)
     write_atomically(folder / CARD_FILE, (json.dumps(card, indent=2) + "\n").encode())
     write_atomically(folder / CONFIG_FILE, (json.dumps(header, indent=2) + "\n").encode())
     return sha256
+
+
+def _serialised(weights: Mapping[str, Any]) -> bytes:
+    """Write weights as safetensors, without importing torch for those of another library."""
+    purpose = "saving a generator"
+    if all(isinstance(value, np.ndarray) for value in weights.values()):
+        library = import_extra("safetensors.numpy", "gan", purpose)
+        return library.save({k: np.ascontiguousarray(v) for k, v in weights.items()})
+    library = import_extra("safetensors.torch", "generate", purpose)
+    return library.save({k: v.detach().cpu().contiguous() for k, v in weights.items()})
 
 
 def _identity(kind: str, config: dict[str, Any], weights: bytes) -> str:
@@ -176,8 +188,8 @@ def read_header(folder: Path) -> dict[str, Any]:
 
 
 def read_checkpoint(
-    folder: Path, kind: str
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, torch.Tensor], str]:
+    folder: Path, kind: str, framework: Literal["torch", "numpy"] = "torch"
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]:
     """
     Read a checkpoint and verify it against the recorded SHA-256.
 
@@ -187,6 +199,8 @@ def read_checkpoint(
         The checkpoint folder.
     kind
         The kind of generator expected.
+    framework
+        Give the weights as tensors of torch or as arrays.
 
     Returns
     -------
@@ -204,7 +218,8 @@ def read_checkpoint(
             f"{folder} holds a generator of kind '{header['kind']}', not '{kind}': "
             "give a checkpoint of that kind"
         )
-    safetensors_torch = import_extra("safetensors.torch", "generate", "loading a generator")
+    extra = {"torch": "generate", "numpy": "gan"}[framework]
+    safetensors = import_extra(f"safetensors.{framework}", extra, "loading a generator")
     path = folder / WEIGHTS_FILE
     try:
         data = path.read_bytes()
@@ -219,4 +234,4 @@ def read_checkpoint(
         card = json.loads((folder / CARD_FILE).read_text())
     except (OSError, ValueError):
         card = {}
-    return header["config"], card, safetensors_torch.load(data), header["sha256"]
+    return header["config"], card, safetensors.load(data), header["sha256"]

@@ -1,0 +1,1 @@
+"""The published adversarial networks: a GAN, and a Wasserstein GAN with gradient penalty."""
