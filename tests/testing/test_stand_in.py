@@ -101,7 +101,7 @@ def test_pressure_and_forces_are_derivatives_of_the_energy(name, tmp_path):
     """Away from equilibrium, where they are not small."""
     calculator = calculator_of(name)
     structure = CRYSTALS[name].copy()
-    structure.perturb(0.05)
+    structure.perturb(0.05, seed=0)
     structure.scale_lattice(0.94 * structure.volume)
     write_inputs(tmp_path, structure, NSW=0, IBRION=-1)
     assert run_stand_in(tmp_path, calculator).returncode == 0
@@ -130,7 +130,7 @@ def test_the_pair_potential_by_a_plain_loop():
     from crystens_flows.testing.calculators import ANION_GAP, ANIONS, STEEPNESS, WELL_DEPTHS
 
     structure = BADDELEYITE.copy()
-    structure.perturb(0.1)
+    structure.perturb(0.1, seed=0)
 
     def morse(distance, minimum, depth):
         return depth * ((1 - np.exp(-STEEPNESS * (distance / minimum - 1))) ** 2 - 1)

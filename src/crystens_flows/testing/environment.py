@@ -49,6 +49,12 @@ def stand_in_command(
     -------
     str
         To be split as a shell does, without a shell.
+
+    Examples
+    --------
+    >>> from crystens_flows.testing import stand_in_command
+    >>> stand_in_command("emt").split()[-2:]
+    ['--calculator', 'emt']
     """
     options = {
         "--calculator": calculator,
