@@ -1,5 +1,6 @@
 # make demo   sets everything up and runs the whole pipeline on the embedded store
 # make test   sets up what the tests need and runs them
+# make test-gpaw  installs GPAW, a DFT code, and relaxes with it (ten minutes)
 # make bench  prints speeds, memory and quality
 
 PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3.12),python3.11)
@@ -10,7 +11,7 @@ DEMO_FOLDER := crystens-out
 BENCHMARKS := startup representation screening m3gnet potentials hull energy_above_hull \
 	duplicates tuning generator memory demo
 
-.PHONY: setup demo test lint bench clean help
+.PHONY: setup demo test test-gpaw lint bench clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -31,6 +32,13 @@ demo: setup
 test: setup
 	tests/mongo_server/setup.sh
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-gpaw: setup
+	@./scripts/ensure-packages.sh gcc libc6-dev libxc-dev libopenblas-dev
+	@test -e "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" || \
+		./scripts/ensure-packages.sh $(notdir $(PYTHON))-dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[gpaw]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/gpaw_engine $(PYTEST_ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,6 +1,10 @@
 #!/bin/sh
 # Install Debian packages that are missing, where that is allowed; else name the command and stop.
 set -eu
+if ! command -v dpkg-query >/dev/null; then
+    echo "Not Debian: what is called $* there must be installed" >&2
+    exit 0
+fi
 missing=""
 for package in "$@"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
