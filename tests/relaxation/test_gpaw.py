@@ -60,11 +60,15 @@ def test_bulk_moduli_are_those_of_the_crystals():
 
 
 def test_lowest_cutoff():
-    def measured(*errors):
+    def measured(*errors, fixed_basis=0.0):
         cutoffs = [f"{cutoff:g}" for cutoff in MEASURED]
-        return {"errors": dict(zip(cutoffs, errors, strict=False))}
+        return {
+            "errors": dict(zip(cutoffs, errors, strict=False)),
+            "fixed_basis_errors": {"400": fixed_basis} | dict.fromkeys(cutoffs[1:], 0.0),
+        }
 
     assert lowest_cutoff([measured(0.0002, -0.0003)]) == 400
+    assert lowest_cutoff([measured(0.0002, -0.0003, fixed_basis=-0.02)]) == 500
     assert lowest_cutoff([measured(-0.02, 0.0002, 0.01, 0.0009, -0.0001)]) == 700  # by chance
     assert lowest_cutoff([measured(0.0, 0.0), measured(0.1, 0.01, 0.0, 0.0)]) == 600
     assert lowest_cutoff([measured(0.1, 0.1, 0.1, 0.1, 0.1)]) is None

@@ -27,7 +27,7 @@ from crystens_flows.relaxation.gpaw_calculator import (
     import_gpaw,
     stress_in_kbar,
 )
-from crystens_flows.relaxation.gpaw_cutoffs import FILE, MEASURED, TOLERANCE
+from crystens_flows.relaxation.gpaw_cutoffs import FILE, MAX_CORRECTION, MEASURED, TOLERANCE
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -122,22 +122,26 @@ def measure(crystal: tuple[Any, ...]) -> dict[str, Any]:
 
     modulus = _bulk_modulus(atoms)
     true = pressure(REFERENCE)
-    errors: dict[float, float] = {}
+    errors: dict[str, float] = {}
+    uncorrected: dict[str, float] = {}
     for cutoff in MEASURED:
-        errors[cutoff] = (pressure(cutoff) - true) / (3 * modulus)
-        if len(errors) > 1 and max(map(abs, list(errors.values())[-2:])) < TOLERANCE:
+        errors[f"{cutoff:g}"] = round((pressure(cutoff) - true) / (3 * modulus), 6)
+        uncorrected[f"{cutoff:g}"] = round((fixed_basis[cutoff] - true) / (3 * modulus), 6)
+        last = list(errors)[-2:]
+        if len(last) == 2 and all(_right(errors[c], uncorrected[c]) for c in last):
             break
     return {
         "crystal": list(crystal),
         "volume": round(volume, 4),
         "bulk_modulus": round(modulus, 1),
-        "errors": {f"{cutoff:g}": round(error, 6) for cutoff, error in errors.items()},
-        "fixed_basis_errors": {
-            f"{cutoff:g}": round((fixed_basis[cutoff] - true) / (3 * modulus), 6)
-            for cutoff in errors
-        },
+        "errors": errors,
+        "fixed_basis_errors": uncorrected,
         "dedecut": {f"{cutoff:g}": float(f"{d:.3g}") for cutoff, d in derivatives.items()},
     }
+
+
+def _right(error: float, uncorrected: float) -> bool:
+    return abs(error) < TOLERANCE and abs(uncorrected) < MAX_CORRECTION
 
 
 def _pressure(atoms: Atoms, cutoff: float) -> float:
@@ -172,12 +176,15 @@ def lowest_cutoff(measurements: Sequence[dict[str, Any]]) -> float | None:
     """
     needs = []
     for measurement in measurements:
-        right = [float(c) for c, error in measurement["errors"].items() if abs(error) < TOLERANCE]
-        wrong = [float(c) for c, error in measurement["errors"].items() if abs(error) >= TOLERANCE]
-        enough = [cutoff for cutoff in right if cutoff > max(wrong, default=0)]
-        if not enough:
+        right: list[float] = []
+        for cutoff, error in measurement["errors"].items():
+            if _right(error, measurement["fixed_basis_errors"][cutoff]):
+                right.append(float(cutoff))
+            else:
+                right.clear()
+        if not right:
             return None
-        needs.append(min(enough))
+        needs.append(right[0])
     return max(needs)
 
 
@@ -201,6 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table |= {
         "gpaw": gpaw.__version__,
         "tolerance": TOLERANCE,
+        "max_correction": MAX_CORRECTION,
         "cutoffs": list(MEASURED),
         "reference": REFERENCE,
     }
