@@ -365,16 +365,14 @@ def test_goes_through_fireworks():
     from fireworks import Workflow
     from jobflow.managers.fireworks import flow_to_workflow
 
-    workflow = flow_to_workflow(mp_relax_makers().make(ROCK_SALT), store=JobStore(MemoryStore()))
-    again = Workflow.from_dict(json.loads(json.dumps(workflow.to_dict(), default=str)))
-    assert sorted(fw.name for fw in again.fws) == [
-        *(f"crystens relax {k}" for k in (1, 2, 3, 4)), "crystens relax static",
-        "crystens relax summary",
-    ]  # fmt: skip
-    jobs = [MontyDecoder().process_decoded(fw.tasks[0]["job"]) for fw in again.fws]
-    makers = {job.name: job.maker for job in jobs}
-    assert type(makers["crystens relax 4"]).__name__ == "MPRelaxMaker"
-    assert type(makers["crystens relax static"]).__name__ == "MPStaticMaker"
+    for maker, kind in ((four(), "PaperRelaxMaker"), (mp_relax_makers(), "MPRelaxMaker")):
+        workflow = flow_to_workflow(maker.make(ROCK_SALT), store=JobStore(MemoryStore()))
+        again = Workflow.from_dict(json.loads(json.dumps(workflow.to_dict(), default=str)))
+        jobs = [MontyDecoder().process_decoded(fw.tasks[0]["job"]) for fw in again.fws]
+        kinds = {job.name: type(job.maker).__name__ for job in jobs if job.maker is not None}
+        static = {"crystens relax static": "MPStaticMaker"} if kind == "MPRelaxMaker" else {}
+        assert kinds == {f"crystens relax {k}": kind for k in (1, 2, 3, 4)} | static
+        assert {job.name for job in jobs} == {*kinds, "crystens relax summary"}
 
 
 def test_the_materials_projects_steps(tmp_path):

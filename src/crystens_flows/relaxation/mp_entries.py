@@ -185,13 +185,13 @@ def _download(system: set[str]) -> list[Any]:
     client = import_extra("mp_api.client", "mp", "reading the Materials Project")
     try:
         with client.MPRester(key, mute_progress_bars=True) as rester:
-            return list(
-                rester.get_entries_in_chemsys(
-                    sorted(system), additional_criteria={"thermo_types": [THERMO_TYPE]}
-                )
+            found = rester.get_entries_in_chemsys(
+                sorted(system), additional_criteria={"thermo_types": [THERMO_TYPE]}
             )
     except Exception as exc:  # requests, the client and its models each raise their own kinds
         raise DatasetError(
             f"the Materials Project gave no answer ({' '.join(str(exc).split())[:200]}): check the "
             f"API key and the network; {offline}"
         ) from exc
+    # the order of an answer is nobody's promise
+    return sorted(found, key=lambda entry: str(entry.entry_id))
