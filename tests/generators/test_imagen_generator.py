@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from imagen_examples import SAMPLING, SETTINGS, TINY
 from jobflow import JobStore, run_locally
 from maggma.stores import MemoryStore
@@ -285,6 +286,21 @@ def test_jobs_train_it_and_sample_from_it(few_crystals, tmp_path, monkeypatch):
     assert done.provenance.checkpoint_sha256 == load_generator(checkpoint).sha256
     expected = load_generator(checkpoint).sample(2, seed=1)
     assert np.array_equal(done.crystens.array, expected)
+
+
+def test_the_command_line_trains_it_as_a_file_says(few_crystals, tmp_path, monkeypatch, capsys):
+    from crystens_flows.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    few_crystals.save("data.npz")
+    config = {"generator": "imagen", "data": "data.npz", "steps": 100, "settings": SETTINGS}
+    Path("config.yaml").write_text(yaml.safe_dump(config))
+    command = ["crystens", "train", "--config", "config.yaml", "-o", "mine", "--steps", "2"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert "trained: kind 'imagen'" in capsys.readouterr().err
+    assert load_generator("mine").card["steps"] == {"base": 2, "super_resolution": 2}
 
 
 PROCESS = """

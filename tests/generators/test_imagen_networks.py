@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from imagen_examples import TINY
 from pydantic import ValidationError
 
@@ -15,10 +17,15 @@ from crystens_flows.generators.imagen.networks import (
     build_network,
 )
 from crystens_flows.generators.imagen.norms import use_faster_norms
-from crystens_flows.generators.imagen.settings import BaseSettings, ImagenSettings
+from crystens_flows.generators.imagen.settings import (
+    DEFAULT_STEPS,
+    BaseSettings,
+    ImagenSettings,
+)
 
 pytest.importorskip("accelerate", reason="needs the extra imagen")
 
+WORKFLOWS = Path(__file__).parents[2] / "workflows"
 NO_NETWORK = """
 import socket, sys
 
@@ -64,6 +71,18 @@ def test_parameters_are_as_many_as_the_published_networks_have():
         "base": 269.8,
         "super_resolution": 727.8,
     }
+
+
+def test_the_workflow_files_are_what_they_say():
+    read = {
+        name: yaml.safe_load((WORKFLOWS / f"{name}-imagen.yaml").read_text())
+        for name in ("paper", "small")
+    }
+    settings = {name: ImagenSettings(**file["settings"]) for name, file in read.items()}
+    assert settings["paper"] == ImagenSettings()
+    assert read["paper"]["steps"] == DEFAULT_STEPS
+    for build in NETWORKS.values():
+        assert sum(p.numel() for p in build(settings["small"], "meta").parameters()) < 6e6
 
 
 @pytest.mark.parametrize("conditioned", [False, True])

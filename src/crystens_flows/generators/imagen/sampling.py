@@ -152,6 +152,8 @@ def denoise(
     step = sampler_step(settings.sampler, noise)
     images = noise(shape)
     times = torch.linspace(1.0, 0.0, settings.steps + 1, device=images.device)
+    if settings.sampler != "ancestral":
+        times = times.square()  # few steps are needed most where little noise is left
     for k in range(settings.steps):
         time, following = times[k].expand(shape[0]), times[k + 1].expand(shape[0])
         clean = predict_image(network, images, time, condition, settings.threshold)
