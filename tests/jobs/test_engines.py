@@ -94,6 +94,8 @@ def test_what_is_no_engine(engine, words):
 def test_options_an_engine_does_not_have():
     with pytest.raises(InputError, match=r"vasp has no option --fmax; it is one of gpaw, .*, ASE"):
         relax_maker("vasp", fmax=0.1)
+    with pytest.raises(InputError, match="steps = 1: give at least 2"):
+        relax_maker("ase.calculators.emt.EMT", steps=1)
     with pytest.raises(InputError, match="no engine has an option colour"):
         relax_maker("chgnet", colour="blue")
 

@@ -207,6 +207,7 @@ def _run(options: RelaxOptions, given: list[RelaxInput], output: Path) -> RelaxR
     from crystens_flows.preflight import check_engine, require
     from crystens_flows.relax_run import run_relax
 
+    options.maker()  # a wrong option is said before what is missing
     elements = {
         element.symbol for each in given if each.structure for element in each.structure.elements
     }

@@ -168,6 +168,11 @@ def find_engine(engine: str) -> Engine:
 def _of_calculator(path: str, steps: int, fmax: float) -> Maker:
     from crystens_flows.relaxation.potential_engines import load_engine
 
+    if steps < 2:
+        raise InputError(
+            f"steps = {steps}: give at least 2 with an ASE calculator, as atomate2 takes 1 for no "
+            "relaxation at all"
+        )
     load_engine(path)  # what is wrong with it is said now, not by each job
     jobs = import_extra("atomate2.forcefields.jobs", "relax", "relaxing with an ASE calculator")
     module, _, name = path.partition(":") if ":" in path else path.rpartition(".")
