@@ -22,7 +22,7 @@ def crystal(seed):
     return atoms
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_goes_the_way_of_ase(seed):
     from ase.filters import FrechetCellFilter
     from ase.optimize import FIRE
@@ -32,7 +32,7 @@ def test_goes_the_way_of_ase(seed):
     optimizer = FIRE(cell_filter, logfile=None)
     fire = CellFire(ours.positions, ours.cell[:])
     largest = []
-    for _ in range(60):
+    for _ in range(40):
         ours.set_cell(fire.cell)
         ours.set_positions(fire.positions)
         assert ours.positions == pytest.approx(theirs.positions, abs=1e-9)
@@ -42,7 +42,7 @@ def test_goes_the_way_of_ase(seed):
         largest.append(np.linalg.norm(forces, axis=1).max())
         fire.step(forces)
         optimizer.step()
-    assert fire.n_steps == 60
+    assert fire.n_steps == 40
     assert largest[0] > 2  # it went somewhere, not downhill all the way
     assert largest[-1] < largest[0] / 5
     assert np.diff(largest).max() > 0
