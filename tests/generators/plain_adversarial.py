@@ -6,14 +6,13 @@ it. Layers stand, and are counted, in the order in which the paper's code has th
 """
 
 import itertools
-import os
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-
-import keras
 import numpy as np
-import tensorflow as tf
-from keras import layers
+
+from crystens_flows.generators.adversarial.library import import_keras
+
+tf, keras = import_keras()
+layers = keras.layers
 
 
 def scaled(number, width):

@@ -1,12 +1,15 @@
 """The published networks: their sizes, their wiring, and one step of their training."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
-pytest.importorskip("tensorflow", reason="the adversarial networks are TensorFlow's")
+if find_spec("tensorflow") is None:
+    pytest.skip("the adversarial networks are TensorFlow's", allow_module_level=True)
 
 import plain_adversarial as plain
-import tensorflow as tf
+from plain_adversarial import tf
 
 from crystens_flows.datasets import shipped
 from crystens_flows.generators.adversarial import networks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from contextlib import suppress
 from functools import lru_cache
@@ -35,17 +36,25 @@ def import_keras() -> tuple[ModuleType, ModuleType]:
         If Keras is set to another backend.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if (backend := os.environ.setdefault("KERAS_BACKEND", "tensorflow")) != "tensorflow":
+        raise _other_backend(backend)
+    with suppress(ImportError):
+        # PyTorch's compiler, loaded after TensorFlow, ends the process: both hold an LLVM
+        importlib.import_module("triton")
     tensorflow = import_extra("tensorflow", "gan", PURPOSE)
     keras = import_extra("keras", "gan", PURPOSE)
-    if keras.backend.backend() != "tensorflow":
-        raise InputError(
-            f"Keras is set to the backend '{keras.backend.backend()}', {PURPOSE} need TensorFlow: "
-            "start again with the environment variable KERAS_BACKEND=tensorflow"
-        )
+    if keras.backend.backend() != "tensorflow":  # imported before, with a backend of its settings
+        raise _other_backend(keras.backend.backend())
     with suppress(RuntimeError):  # it was used before in this process: it stays as it is
         _set_up(tensorflow)
     return tensorflow, keras
+
+
+def _other_backend(name: str) -> InputError:
+    return InputError(
+        f"Keras is set to the backend '{name}', {PURPOSE} need TensorFlow: start again with the "
+        "environment variable KERAS_BACKEND=tensorflow"
+    )
 
 
 def _set_up(tensorflow: ModuleType) -> None:
