@@ -126,6 +126,9 @@ class TestVasp:
             assert checks["POTCAR of Na"].found == "no Na_pv of PBE_54"
             assert "POT_GGA_PAW_PBE_54/POTCAR.Na_pv" in checks["POTCAR of Na"].remedy
             assert "cannot be read" in checks["POTCAR of Cl"].found
+            # of the elements of some structures only: others can run
+            assert all(checks[f"POTCAR of {element}"].fails for element in ("Na", "Cl"))
+            require(checks.values(), "vasp")
             # the Materials Project's are of another set
             checks = by_name(check_engine("vasp-mp", ["Na"]))
             assert checks["POTCAR of Na"].found == "Na_pv of PBE, a stand-in"

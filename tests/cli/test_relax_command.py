@@ -194,7 +194,9 @@ class TestVaspByAStandIn:
             ATOMATE2_VASP_CMD=stand_in_command("pair"),
             PMG_VASP_PSP_DIR=str(write_potcars(folder / "potcars", ["Na", "Cl"])),
         )
-        options = ("relax", write_poscar(folder), "--engine", "vasp", "--steps", "3")
+        fcc("Cu", 3.6).to(str(folder / "copper.cif"), fmt="cif")
+        structures = (write_poscar(folder), "copper.cif")
+        options = ("relax", *structures, "--engine", "vasp", "--steps", "3")
         results = [
             subprocess.run(
                 command(*options, *more),
@@ -214,22 +216,34 @@ class TestVaspByAStandIn:
         assert "relaxed (stand-in)" in result.stdout
         assert "made by a stand-in for VASP: no results of DFT" in result.stderr
         assert "made by a stand-in" in (folder / "out" / "figure13.svg").read_text()
-        (record,) = json.loads((folder / "out" / "relaxations.json").read_text())
+        record, _ = json.loads((folder / "out" / "relaxations.json").read_text())
         assert record["stand_in"] is True
         assert record["E4"] <= record["E0"]
         stores = open_stores(folder / "out" / "store", create=False)
-        (candidate,) = stores.candidates.documents()
+        candidate = stores.candidates.get(record["candidate_id"])
         stores.close()
         assert (str(candidate.status), candidate.energy_per_atom) == ("rejected", None)
         assert "stand-in" in candidate.reason
+
+    def test_an_element_without_a_potcar_does_not_stop_the_others(self, ran):
+        folder, _, result = ran
+        said, *_ = result.stderr.splitlines()
+        assert said.startswith("POTCAR of Cu: no Cu of PBE_54: put it there as ")
+        assert "2 structures: relaxed 1, failed 1, unreadable 0" in result.stderr
+        _, copper = json.loads((folder / "out" / "relaxations.json").read_text())
+        reason = "relaxation failed: step 1 of 4: no POTCAR of PBE_54 for Cu (label Cu)"
+        assert copper["reason"].startswith(reason)
+        assert Path(copper["failed_in"]).name.startswith("crystens-relax-1_")
+        assert (folder / copper["failed_in"]).is_dir()
 
     def test_what_the_dry_run_printed_is_what_was_written(self, ran):
         """Read by pymatgen, it is the input that the stand-in found in the folder of step 1."""
         folder, shown, _ = ran
         assert shown.returncode == 0, shown.stderr
-        (record,) = json.loads(shown.stdout)
+        record, _ = json.loads(shown.stdout)
         step = record["steps"][0]
-        (job,) = (folder / "out" / "run" / "jobs").glob("crystens-relax-1_*")
+        done = json.loads((folder / "out" / "relaxations.json").read_text())[0]["steps"][0]
+        job = Path(done["dir_name"].split(":")[-1])
         assert Incar.from_str(step["incar"]) == Incar.from_file(job / "INCAR.gz")
         assert Incar.from_str(step["incar"])["NSW"] == 3
         assert Kpoints.from_str(step["kpoints"]) == Kpoints.from_file(job / "KPOINTS.gz")

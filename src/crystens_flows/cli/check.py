@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -77,11 +78,13 @@ def check(
     symbols = set(elements_of(elements or ""))
     for source in structures or []:
         symbols |= _elements_in(source)
-    checks = [
-        *check_packages(),
-        *check_engine(engine, sorted(symbols)),
-        *everything_around(output, store),
-    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch and e3nn warn of each other
+        checks = [
+            *check_packages(),
+            *check_engine(engine, sorted(symbols)),
+            *everything_around(output, store),
+        ]
     records = [each.record() for each in checks]
     if output_format is OutputFormat.TABLE:
         records = [{HEADER.get(key, key): row[key] or "" for key in COLUMNS} for row in records]

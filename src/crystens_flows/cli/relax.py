@@ -211,7 +211,11 @@ def _run(options: RelaxOptions, given: list[RelaxInput], output: Path) -> RelaxR
     elements = {
         element.symbol for each in given if each.structure for element in each.structure.elements
     }
-    require(check_engine(options.engine, elements, quick=True), options.engine)
+    checks = check_engine(options.engine, elements, quick=True)
+    require(checks, options.engine)
+    for each in checks:
+        if each.fails:  # structures of some elements; they are reported, and the others relaxed
+            say(f"{each.what}: {each.found}: {each.remedy}")
     with progress_bar("starting") as progress:
         return run_relax(options, given, output, progress)
 

@@ -35,6 +35,8 @@ class Check:
         How to set it; None where it is there.
     needed
         Whether what is planned cannot run without.
+    of_elements
+        Whether only structures of certain elements need it.
     """
 
     what: str
@@ -42,6 +44,7 @@ class Check:
     found: str
     remedy: str | None = None
     needed: bool = True
+    of_elements: bool = False
 
     @property
     def fails(self) -> bool:
@@ -58,9 +61,11 @@ def ok(what: str, found: str, *, needed: bool = True) -> Check:
     return Check(what, CheckStatus.OK, found, needed=needed)
 
 
-def missing(what: str, found: str, remedy: str, *, needed: bool = True) -> Check:
+def missing(
+    what: str, found: str, remedy: str, *, needed: bool = True, of_elements: bool = False
+) -> Check:
     """Say that something is missing, and how to set it."""
-    return Check(what, CheckStatus.MISSING, found, remedy, needed)
+    return Check(what, CheckStatus.MISSING, found, remedy, needed, of_elements)
 
 
 def not_set_up(what: str, found: str, remedy: str) -> Check:
@@ -97,7 +102,7 @@ def check_package(name: str, extra: str, *, needed: bool = True) -> Check:
 
 def require(checks: Iterable[Check], engine: str) -> None:
     """
-    Raise for the first thing that is missing.
+    Raise for the first thing that is missing; what only some elements need does not count.
 
     Parameters
     ----------
@@ -111,7 +116,7 @@ def require(checks: Iterable[Check], engine: str) -> None:
     CrystensError
         If something that is needed is missing; it names the first and says how many more.
     """
-    failed = [check for check in checks if check.fails]
+    failed = [check for check in checks if check.fails and not check.of_elements]
     if not failed:
         return
     first, more = failed[0], len(failed) - 1

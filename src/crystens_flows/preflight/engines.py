@@ -185,10 +185,12 @@ def check_potcars(generator: Any, elements: Collection[str] = ()) -> Iterator[Ch
             yield missing(
                 *(what, f"no {label} of {functional}"),
                 f"put it there as {subfolder}/POTCAR.{label}, or as {subfolder}/{label}/POTCAR",
+                of_elements=True,
             )
         except (ValueError, KeyError, OSError) as exc:
             reason = " ".join(str(exc).split())[:100]
-            yield missing(what, f"{label} of {functional} cannot be read: {reason}", "replace it")
+            found = f"{label} of {functional} cannot be read: {reason}"
+            yield missing(what, found, "replace it", of_elements=True)
         else:
             note = ""
             if "stand-in" in potcar.data[:1000]:
@@ -217,7 +219,8 @@ def check_gpaw(elements: Collection[str] = ()) -> Iterator[Check]:
     try:
         found = setup_files(elements)
     except CrystensError as exc:
-        yield missing("GPAW setups", str(exc), "set GPAW_SETUP_PATH, or pip install gpaw-data")
+        remedy = "set GPAW_SETUP_PATH, or pip install gpaw-data"
+        yield missing("GPAW setups", str(exc), remedy, of_elements=True)
         return
     except ImportError as exc:
         yield missing("GPAW", " ".join(str(exc).split())[:160], "reinstall gpaw")
