@@ -191,7 +191,6 @@ def outcomes(
     list of RelaxOutcome
         In the order of the structures.
     """
-    errors = summary.errors
     told = []
     n_candidates = 0
     for each in given:
@@ -203,12 +202,14 @@ def outcomes(
         if outcome.candidate_id in found:
             outcome.relaxation = found[outcome.candidate_id]
             outcome.reason = outcome.relaxation.reason
-            job = next((uuid for uuid in outcome.relaxation.step_uuids if uuid in errors), None)
+            job = next(
+                (uuid for uuid in outcome.relaxation.step_uuids if uuid in summary.errors), None
+            )
         else:
             outcome.reason = "relaxation failed"
             job = _failed_batch(n_candidates, summary)
         if job is not None:
-            outcome.reason = f"{outcome.reason}: {errors[job]}"
+            outcome.reason = f"{outcome.reason}: {summary.errors[job]}"
             folders = (run_folder / JOBS_FOLDER).glob(f"*_{job}_*")
             outcome.folder = next((str(folder) for folder in folders), None)
         told.append(outcome)
@@ -270,13 +271,11 @@ def write_results(run: RelaxRun, folder: Path) -> dict[str, Any]:
 
 def _write_structures(run: RelaxRun, folder: Path) -> None:
     for index, outcome in enumerate(run.outcomes):
-        if outcome.status != "relaxed" or outcome.relaxation is None:
-            continue
-        assert outcome.relaxation.structure is not None
-        folder.mkdir(exist_ok=True)
-        name = re.sub(r"[^A-Za-z0-9._-]+", "_", outcome.given.material_id)
-        text = outcome.relaxation.structure.to(fmt="cif")
-        _replace(folder / f"{index:04d}-{name}.cif", text)
+        structure = outcome.relaxation.structure if outcome.relaxation else None
+        if outcome.status == "relaxed" and structure is not None:
+            folder.mkdir(exist_ok=True)
+            name = re.sub(r"[^A-Za-z0-9._-]+", "_", outcome.given.material_id)
+            _replace(folder / f"{index:04d}-{name}.cif", structure.to(fmt="cif"))
 
 
 def _particulars(relaxation: RelaxDocument | None) -> dict[str, Any]:
@@ -288,9 +287,8 @@ def _particulars(relaxation: RelaxDocument | None) -> dict[str, Any]:
 
 
 def _csv(records: list[dict[str, Any]]) -> str:
-    columns = list(dict.fromkeys(name for record in records for name in record))
     buffer = StringIO()
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer = csv.DictWriter(buffer, list(records[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(records)
     return buffer.getvalue()

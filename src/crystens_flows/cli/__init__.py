@@ -17,6 +17,7 @@ from crystens_flows.cli import (
     evaluate,
     generate,
     relax,
+    relaxations,
     screen,
     tensors,
     train_m3gnet,
@@ -71,6 +72,7 @@ app.command()(relax.relax)
 app.command()(check.check)
 app.command("train-m3gnet")(train_m3gnet.train_m3gnet_command)
 app.command()(candidates.build)
+candidates.app.command()(relaxations.relaxations)
 app.add_typer(candidates.app, name="candidates")
 
 

@@ -6,10 +6,7 @@ from crystens_flows.preflight.engines import (
     check_engine,
     check_gpaw,
     check_packages,
-    check_potcars,
     check_potential,
-    check_vasp,
-    check_vasp_command,
 )
 from crystens_flows.preflight.surroundings import (
     check_fireworks,
@@ -19,6 +16,7 @@ from crystens_flows.preflight.surroundings import (
     check_store,
     everything_around,
 )
+from crystens_flows.preflight.vasp import check_potcars, check_vasp, check_vasp_command
 
 __all__ = [
     "Check",
