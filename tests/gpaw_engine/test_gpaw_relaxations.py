@@ -155,6 +155,14 @@ def test_goes_on_from_the_last_ionic_step_after_a_kill(tmp_path):
         assert one.volume == pytest.approx(other.volume, rel=1e-3)
 
 
+def test_a_trajectory_cut_off_at_its_start_is_begun_anew(tmp_path):
+    settings = GpawSettings(kpoints=(1, 1, 1), cutoff=200, max_ionic_steps=1)
+    (tmp_path / TRAJECTORY_FILE).write_bytes(b"- of Ulm")
+    result = relax(rocksalt("Na", "Cl", 5.7), tmp_path, settings)
+    assert (len(result.ionic_steps), result.converged, result.reason) == (1, False, None)
+    assert result.structure.volume == pytest.approx(5.7**3 / 4)
+
+
 def test_fixed_basis_is_that_of_the_first_cell(tmp_path):
     """As with VASP, the energy jumps where a step makes the basis for its own cell."""
     start, settings = (

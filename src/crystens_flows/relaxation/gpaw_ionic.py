@@ -66,7 +66,6 @@ class IonicLoop:
         self, structure: Structure, folder: Path, settings: GpawSettings, cutoff: float
     ) -> None:
         from ase import Atoms
-        from ase.parallel import paropen
 
         self.structure = structure
         self.folder = folder
@@ -78,7 +77,6 @@ class IonicLoop:
             cell=structure.lattice.matrix,
             pbc=True,
         )
-        self.log = paropen(folder / LOG_FILE, "a")
 
     def run(self, method: dict[str, Any]) -> GpawRelaxation:
         """
@@ -99,14 +97,41 @@ class IonicLoop:
         GpawError
             If self-consistency is not reached, or the crystal leaves the physical.
         """
-        from ase.filters import FrechetCellFilter
         from ase.io import Trajectory
+        from ase.parallel import paropen
+
+        done = self._done()
+        trajectory_file = self.folder / TRAJECTORY_FILE
+        with paropen(self.folder / LOG_FILE, "a") as log, Trajectory(trajectory_file, "a") as kept:
+            electrons = {
+                "kpoints": self.settings.kpoints,
+                "gamma_centred": self.settings.gamma_centred,
+                "smearing_width": self.settings.smearing_width,
+                "log": log,
+            }
+            dedecut = self._derivative(electrons)
+            cell = self.structure.lattice.matrix if self.settings.fixed_basis else None
+            engine = calculator(self.cutoff, dedecut=dedecut, basis_cell=cell, **electrons)
+            steps, converged = self._relax(engine, done, kept)
+        method["dedecut"] = dedecut
+        if dedecut is not None:
+            volume = self.atoms.get_volume()
+            method["basis_pressure"] = basis_pressure(dedecut, self.cutoff, volume)
+        return GpawRelaxation(
+            structure=self._current(),
+            ionic_steps=steps,
+            forces=self.atoms.get_forces().tolist(),
+            converged=converged,
+            reason=None,
+            method=method,
+        )
+
+    def _relax(self, engine: Any, done: list[Atoms], kept: Any) -> tuple[list[GpawIonicStep], bool]:
+        """Make ionic steps, those that are done already from what was kept of them."""
+        from ase.filters import FrechetCellFilter
         from ase.optimize import BFGS
 
         atoms, settings = self.atoms, self.settings
-        done = self._done()
-        dedecut = self._derivative()
-        engine = self._calculator(dedecut)
         scale = len(atoms) ** 0.5
         optimizer = BFGS(
             FrechetCellFilter(atoms, exp_cell_factor=scale),  # type: ignore[arg-type]
@@ -115,50 +140,43 @@ class IonicLoop:
             maxstep=MAX_MOVE,
         )
         steps: list[GpawIonicStep] = []
-        with Trajectory(self.folder / TRAJECTORY_FILE, "a") as trajectory:
-            while True:
-                if len(steps) < len(done):  # what was computed before it was stopped
-                    frame = done[len(steps)]
-                    atoms.set_cell(frame.cell)
-                    atoms.set_positions(frame.positions)
-                    atoms.calc = frame.calc
-                else:
-                    atoms.calc = engine
-                    self._compute()
-                    trajectory.write(atoms)
-                steps.append(self._ionic_step())
-                converged = (
-                    steps[-1].max_force < settings.max_force
-                    and np.abs(steps[-1].stress).max() < settings.max_stress
-                )
-                if converged or len(steps) == settings.max_ionic_steps:
-                    break
-                optimizer.step()
-                self._check(len(steps))
-        method["dedecut"] = dedecut
-        if dedecut is not None:
-            method["basis_pressure"] = basis_pressure(dedecut, self.cutoff, atoms.get_volume())
-        return GpawRelaxation(
-            structure=self._current(),
-            ionic_steps=steps,
-            forces=atoms.get_forces().tolist(),
-            converged=bool(converged),
-            reason=None,
-            method=method,
-        )
+        while True:
+            if len(steps) < len(done):
+                frame = done[len(steps)]
+                atoms.set_cell(frame.cell)
+                atoms.set_positions(frame.positions)
+                atoms.calc = frame.calc
+            else:
+                atoms.calc = engine
+                free_energy(atoms)
+                atoms.get_forces()
+                atoms.get_stress()
+                kept.write(atoms)
+            steps.append(self._ionic_step())
+            force, stress = steps[-1].max_force, np.abs(steps[-1].stress).max()
+            if force < settings.max_force and stress < settings.max_stress:
+                return steps, True
+            if len(steps) == settings.max_ionic_steps:
+                return steps, False
+            optimizer.step()
+            self._check(len(steps))
 
     def _done(self) -> list[Atoms]:
         """Return the ionic steps of an earlier start."""
         from ase.io import read
+        from gpaw.mpi import world
 
         path = self.folder / TRAJECTORY_FILE
         try:
-            return list(read(path, index=":")) if path.exists() else []
+            done = list(read(path, index=":")) if path.exists() else []
         except Exception:  # noqa: BLE001 - a file cut off while it was begun, whatever ASE makes of it
-            path.unlink(missing_ok=True)
-            return []
+            done = []
+            if world.rank == 0:
+                path.unlink()
+        world.barrier()  # lest one process makes the file before another has looked for it
+        return done
 
-    def _derivative(self) -> float | None:
+    def _derivative(self, electrons: dict[str, Any]) -> float | None:
         """Return the derivative of the energy by the cutoff in the first cell."""
         from gpaw.mpi import world
 
@@ -167,30 +185,13 @@ class IonicLoop:
         path = self.folder / DERIVATIVE_FILE
         if path.exists():
             return float(json.loads(path.read_text()))
-        value = energy_by_cutoff(self.atoms, self.cutoff, **self._electrons())
-        world.barrier()  # lest one process sees the file before another has looked for it
+        value = energy_by_cutoff(self.atoms, self.cutoff, **electrons)
+        world.barrier()
         if world.rank == 0:
             temporary = path.with_name(path.name + ".new")
             temporary.write_text(json.dumps(value))
             temporary.replace(path)
         return value
-
-    def _calculator(self, dedecut: float | None) -> Any:
-        cell = self.structure.lattice.matrix if self.settings.fixed_basis else None
-        return calculator(self.cutoff, dedecut=dedecut, basis_cell=cell, **self._electrons())
-
-    def _electrons(self) -> dict[str, Any]:
-        return {
-            "kpoints": self.settings.kpoints,
-            "gamma_centred": self.settings.gamma_centred,
-            "smearing_width": self.settings.smearing_width,
-            "log": self.log,
-        }
-
-    def _compute(self) -> None:
-        free_energy(self.atoms)
-        self.atoms.get_forces()
-        self.atoms.get_stress()
 
     def _ionic_step(self) -> GpawIonicStep:
         atoms = self.atoms
