@@ -1,8 +1,8 @@
 """
 The adversarial networks and their training as one would write them down in Keras.
 
-Nothing of it is shared with the package: the tests compare with it, the benchmark is timed beside
-it. Layers stand, and are counted, in the order in which the paper's code has them.
+Nothing of it but the import of TensorFlow is the package's: the tests compare with it, the
+benchmark is timed beside it. Layers stand, and are counted, in the order in which the paper's code has them.
 """
 
 import itertools

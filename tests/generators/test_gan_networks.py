@@ -1,26 +1,30 @@
 """The published networks: their sizes, their wiring, and one step of their training."""
 
+import importlib
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
-if find_spec("tensorflow") is None:
+if find_spec("tensorflow") is None:  # to import it would take seconds here
     pytest.skip("the adversarial networks are TensorFlow's", allow_module_level=True)
-
-import plain_adversarial as plain
-from plain_adversarial import tf
 
 from crystens_flows.datasets import shipped
 from crystens_flows.generators.adversarial import networks
 from crystens_flows.generators.adversarial.adversary import not_trainable
 from crystens_flows.generators.adversarial.gan import GanAdversary
-from crystens_flows.generators.adversarial.library import to_images, to_tensors
+from crystens_flows.generators.adversarial.library import import_keras, to_images, to_tensors
 from crystens_flows.generators.adversarial.settings import GanSettings, WganSettings
 from crystens_flows.generators.adversarial.wgan import WganAdversary
 
 SEED = np.random.SeedSequence(0)
 BATCH = {"normalization": "batch"}
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """Return the networks and their training, written down plainly."""
+    return importlib.import_module("plain_adversarial")
 
 
 def count(variables):
@@ -54,7 +58,7 @@ def same_start(plain_model, model):
     ],
 )
 @pytest.mark.parametrize("arguments", [{}, BATCH])
-def test_networks_are_the_published_ones(build, parameters, arguments):
+def test_networks_are_the_published_ones(plain, build, parameters, arguments):
     """In size, and in what they make of an input: that of the layers written down plainly."""
     if arguments and build.startswith("gan"):
         pytest.skip("the GAN has one normalisation")
@@ -117,6 +121,7 @@ def test_a_network_held_fixed_keeps_its_statistics():
 @pytest.fixture
 def eager():
     """Take graphs as the functions they are made of, for building them takes long."""
+    tf, _ = import_keras()
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
@@ -141,7 +146,7 @@ def largest_change(models, before, others):
     return went, apart
 
 
-def test_a_step_of_the_gan_is_that_of_a_plain_loop(eager):
+def test_a_step_of_the_gan_is_that_of_a_plain_loop(plain, eager):
     rate = 1e-3
     adversary = GanAdversary(
         GanSettings(
@@ -173,7 +178,7 @@ def test_a_step_of_the_gan_is_that_of_a_plain_loop(eager):
 
 
 @pytest.mark.parametrize("normalization", ["spectral", "batch"])
-def test_a_step_of_the_wgan_is_that_of_a_plain_loop(eager, normalization):
+def test_a_step_of_the_wgan_is_that_of_a_plain_loop(plain, eager, normalization):
     rate = 1e-3
     settings = WganSettings(
         width=0.25,

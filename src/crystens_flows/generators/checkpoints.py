@@ -136,7 +136,7 @@ def _serialised(weights: Mapping[str, Any]) -> bytes:
     purpose = "saving a generator"
     if all(isinstance(value, np.ndarray) for value in weights.values()):
         library = import_extra("safetensors.numpy", "gan", purpose)
-        return library.save({k: np.ascontiguousarray(v) for k, v in weights.items()})
+        return library.save({k: np.asarray(v, order="C") for k, v in weights.items()})
     library = import_extra("safetensors.torch", "generate", purpose)
     return library.save({k: v.detach().cpu().contiguous() for k, v in weights.items()})
 

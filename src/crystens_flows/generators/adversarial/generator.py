@@ -200,6 +200,8 @@ class AdversarialGenerator(Generator):
             )
         size, end = SAMPLE_BATCH, start + n_samples
         tensors = np.empty((n_samples, *SHAPE), dtype=np.float32)
+        if n_samples == 0:
+            return tensors
         with _single_precision():
             for first in range(start // size * size, end, size):
                 noise = [self._noise(seed, index) for index in range(first, first + size)]

@@ -85,7 +85,7 @@ def save_state(file: Path, adversary: Adversary, progress: dict[str, Any]) -> No
     safetensors = import_extra("safetensors", "gan", PURPOSE)
     safetensors_numpy = import_extra("safetensors.numpy", "gan", PURPOSE)
     arrays = {
-        prefix + variable.path: np.ascontiguousarray(variable.numpy())
+        prefix + variable.path: np.asarray(variable.numpy(), order="C")
         for prefix, variables in _kept(adversary).items()
         for variable in variables
     }
