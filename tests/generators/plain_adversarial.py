@@ -2,7 +2,8 @@
 The adversarial networks and their training as one would write them down in Keras.
 
 Nothing of it but the import of TensorFlow is the package's: the tests compare with it, the
-benchmark is timed beside it. Layers stand, and are counted, in the order in which the paper's code has them.
+benchmark is timed beside it. Layers stand, and are counted, in the order in which the paper's code
+has them.
 """
 
 import itertools
