@@ -68,7 +68,10 @@ def test_relaxation_example(tmp_path):
 )
 def test_benchmarks_fit_the_package(script, tmp_path):
     """They import what there is; `make bench` runs them."""
-    code = f"import runpy; print(sorted(runpy.run_path({str(script)!r}, run_name='imported'))[0])"
+    code = (
+        f"import runpy, sys; sys.path.insert(0, {str(script.parent)!r}); "
+        f"print(sorted(runpy.run_path({str(script)!r}, run_name='imported'))[0])"
+    )
     assert run(["-c", code], folder=tmp_path)
 
 

@@ -166,7 +166,7 @@ def test_a_job_fails_in_a_replacement(tmp_path):
     notes = str(tmp_path / "notes")
     dynamic = split(notes, "split", 2)
     dynamic.function_args = (notes, "split", 2)
-    bad = fail(notes, "bad", "/nonexistent")
+    bad = fail(notes, "bad", str(tmp_path / "never"))
     last = collect(notes, "last", [dynamic.output, bad.output])
     local.run(Flow([dynamic, bad, last]), store, tmp_path / "run")
     assert store.get_output(last.uuid) == [[1, 2], None]

@@ -273,7 +273,7 @@ def test_the_command_line_trains_and_samples(monkeypatch, capsys, tmp_path, eage
     assert np.load("samples/crystens.npy").shape == (2, 4, 64, 64)
 
 
-def test_tensorflow_is_imported_late_and_takes_the_threads_it_may():
+def test_tensorflow_is_imported_late_and_takes_the_threads_it_may(tmp_path):
     code = (
         "import sys\n"
         "from crystens_flows.generators import generator_class\n"
@@ -283,7 +283,7 @@ def test_tensorflow_is_imported_late_and_takes_the_threads_it_may():
         "tf, keras = import_keras()\n"
         "print(keras.backend.backend(), tf.config.threading.get_intra_op_parallelism_threads())\n"
     )
-    environment = {"OMP_NUM_THREADS": "3,1", "PATH": "", "HOME": "/nonexistent"}
+    environment = {"OMP_NUM_THREADS": "3,1", "PATH": "", "HOME": str(tmp_path)}
     run = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
