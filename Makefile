@@ -1,6 +1,6 @@
 # make demo   sets everything up and runs the whole pipeline on the embedded store
 # make test   sets up what the tests need and runs them
-# make test-gpaw  installs GPAW, a DFT code, and relaxes with it (ten minutes)
+# make test-gpaw  installs GPAW, a DFT code, and relaxes with it (some minutes)
 # make bench  prints speeds, memory and quality
 
 PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3.12),python3.11)
