@@ -41,11 +41,12 @@ SMALL = Path(__file__).parents[1] / "workflows" / "small-imagen.yaml"
 SAMPLERS = (
     ("ancestral", 1000),
     ("ancestral", 200),
-    ("ddim", 200),
-    ("dpm", 200),
+    ("sde", 200),
+    ("sde", 100),
+    ("sde", 50),
+    ("ddim", 100),
     ("dpm", 100),
     ("dpm", 50),
-    ("dpm", 25),
 )
 TABLES = (
     "length_variance",
@@ -165,7 +166,8 @@ def show(name: str, row: dict[str, float], first: dict[str, float] | None) -> No
         worst = max(row[key] / first[key] for key in TABLES if first[key] > 0)
         compared = f"  worst {worst:5.2f} times, in {row['seconds'] / first['seconds']:.3f} of it"
     print(
-        f"{name:16} {values}  {row['structurally_valid']:6.1%}  {row['seconds']:7.1f} s{compared}"
+        f"{name:16} {values}  {row['structurally_valid']:6.1%}  {row['seconds']:7.1f} s{compared}",
+        flush=True,
     )
 
 

@@ -205,7 +205,7 @@ def test_samplers_follow_the_probability_flow(sampler, order):
         assert 0.8 * 2**order < coarse / fine < 1.4 * 2**order
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "dpm"])
+@pytest.mark.parametrize("sampler", ["sde", "ddim", "dpm"])
 def test_few_steps_leave_no_noise_in_the_sample(sampler):
     """All of it would be in an ancestral sample: the schedule does not end at zero noise."""
     model = Exact()
@@ -217,9 +217,21 @@ def test_few_steps_leave_no_noise_in_the_sample(sampler):
     assert library.std() > 0.005
 
 
-def test_ancestral_samples_have_the_right_distribution():
+@pytest.mark.parametrize(("sampler", "steps"), [("ancestral", 200), ("sde", 50)])
+def test_samples_have_the_right_distribution(sampler, steps):
     torch.manual_seed(0)
-    shape = (4, 4, 32, 32)
-    images = denoise(Exact(), shape, torch.randn, SamplingSettings(steps=200))
+    settings = SamplingSettings(sampler=sampler, steps=steps)
+    images = denoise(Exact(), (4, 4, 32, 32), torch.randn, settings)
     assert abs(images.mean() - Exact.mean) < 0.005
     assert abs(images.std() - Exact.deviation) < 0.01
+
+
+def test_the_first_step_of_sde_is_ancestral():
+    """Without an estimate to lead on from, it is the distribution of the next image itself."""
+    torch.manual_seed(0)
+    noisy, clean, noise = torch.randn(3, 2, 4, 8, 8)
+    times = torch.tensor([0.7, 0.3]), torch.tensor([0.5, 0.1])
+    one, other = (
+        sampler_step(name, lambda _: noise)(noisy, clean, *times) for name in ("ancestral", "sde")
+    )
+    torch.testing.assert_close(one, other)

@@ -98,7 +98,7 @@ def test_a_sample_depends_on_seed_and_index_alone(trained):
     assert trained.sample(0, seed=5).shape == (0, 4, 64, 64)
 
 
-@pytest.mark.parametrize("sampler", ["ancestral", "ddim", "dpm"])
+@pytest.mark.parametrize("sampler", ["ancestral", "sde", "ddim", "dpm"])
 def test_samples_are_tensors_of_the_reference_scaling(trained, sampler):
     sampling = trained.settings.sampling.model_copy(update={"sampler": sampler})
     settings = trained.settings.model_copy(update={"sampling": sampling})

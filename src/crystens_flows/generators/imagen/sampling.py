@@ -79,23 +79,52 @@ def _ddim() -> Step:
     return step
 
 
-def _dpm() -> Step:
-    """Follow it to second order: DPM-Solver++ (2M), arXiv 2211.01095."""
+def _second_order() -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Lead estimates of the clean image on along the line through the last two."""
     last: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def lead(image: torch.Tensor, ahead: torch.Tensor) -> torch.Tensor:
+        nonlocal last
+        led = image
+        if last is not None:
+            led = image + ahead / (2 * last[1]) * (image - last[0])
+        last = (image, ahead)
+        return led
+
+    return lead
+
+
+def _dpm() -> Step:
+    """Follow the flow to second order: DPM-Solver++ (2M), arXiv 2211.01095."""
+    lead = _second_order()
 
     def step(
         noisy: torch.Tensor, image: torch.Tensor, time: torch.Tensor, following: torch.Tensor
     ) -> torch.Tensor:
-        nonlocal last
         now, then = (image_schedule().get_condition(t) for t in (time, following))
         ahead = (then - now)[:, None, None, None] / 2
-        _, sigma = alpha_sigma(now)
-        next_alpha, next_sigma = alpha_sigma(then)
-        straight = image
-        if last is not None:
-            straight = image + ahead / (2 * last[1]) * (image - last[0])
-        last = (image, ahead)
-        return next_sigma / sigma * noisy - next_alpha * torch.expm1(-ahead) * straight
+        (_, sigma), (next_alpha, next_sigma) = alpha_sigma(now), alpha_sigma(then)
+        return next_sigma / sigma * noisy - next_alpha * torch.expm1(-ahead) * lead(image, ahead)
+
+    return step
+
+
+def _sde(noise: Noise) -> Step:
+    """Draw each image to second order: SDE-DPM-Solver++ (2M), arXiv 2211.01095."""
+    lead = _second_order()
+
+    def step(
+        noisy: torch.Tensor, image: torch.Tensor, time: torch.Tensor, following: torch.Tensor
+    ) -> torch.Tensor:
+        now, then = (image_schedule().get_condition(t) for t in (time, following))
+        ahead = (then - now)[:, None, None, None] / 2
+        (_, sigma), (next_alpha, next_sigma) = alpha_sigma(now), alpha_sigma(then)
+        fresh = -torch.expm1(-2 * ahead)
+        return (
+            next_sigma / sigma * torch.exp(-ahead) * noisy
+            + next_alpha * fresh * lead(image, ahead)
+            + next_sigma * fresh.sqrt() * noise(tuple(noisy.shape))
+        )
 
     return step
 
@@ -109,16 +138,20 @@ def sampler_step(sampler: str, noise: Noise) -> Step:
     sampler
         Its name in :class:`~crystens_flows.generators.imagen.settings.SamplingSettings`.
     noise
-        Source of the noise, of which only ancestral sampling takes some in each step.
+        Source of the noise, of which ``ancestral`` and ``sde`` take some in each step.
 
     Returns
     -------
     Step
         For one batch and one network, as it may remember the step before.
     """
-    if sampler == "ancestral":
-        return _ancestral(noise)
-    return _ddim() if sampler == "ddim" else _dpm()
+    made: dict[str, Callable[[], Step]] = {
+        "ancestral": lambda: _ancestral(noise),
+        "sde": lambda: _sde(noise),
+        "ddim": _ddim,
+        "dpm": _dpm,
+    }
+    return made[sampler]()
 
 
 def denoise(

@@ -68,10 +68,10 @@ class SuperResolutionSettings(NetworkSettings):
 class SamplingSettings(Settings):
     """How samples are drawn; a part of what a checkpoint is known by."""
 
-    sampler: Literal["ancestral", "ddim", "dpm"] = Field(
+    sampler: Literal["ancestral", "sde", "ddim", "dpm"] = Field(
         "ancestral",
-        description="`ancestral` is the library's own, step by step the same; `ddim` and `dpm` "
-        "need fewer steps.",
+        description="`ancestral` is the library's own, step by step the same; the others need "
+        "fewer steps, and `sde` draws noise in each as it does.",
     )
     steps: PositiveInt = Field(1000, description="Evaluations of each network for a sample.")
     batch_size: PositiveInt = Field(

@@ -68,7 +68,8 @@ class NetworkTrainer:
     One network, its optimiser, its moving average and where its training stands.
 
     Step `k` depends on the seed, `k` and the state before it alone, so a training that is
-    interrupted and continued is the one that was not, on the same kind of device.
+    interrupted and continued is the one that was not: to the last bit on a CPU, and on a GPU but
+    for the order in which its kernels add.
 
     Parameters
     ----------
