@@ -151,13 +151,11 @@ def wgan_generator(width=1.0, normalization="spectral"):
 class PlainGan:
     """``train_on_batch`` of the discriminator, twice, and of both networks in a row."""
 
-    def __init__(self, width, learning_rate):
+    def __init__(self, width, optimizers):
         self.generator, self.discriminator = gan_generator(width), gan_discriminator(width)
-        self.discriminator.compile("adam", "binary_crossentropy")
-        self.discriminator.optimizer.learning_rate = learning_rate
         self.both = keras.Sequential([self.generator, self.discriminator])
-        self.both.compile("adam", "binary_crossentropy")
-        self.both.optimizer.learning_rate = learning_rate
+        self.both.compile(optimizers[0], "binary_crossentropy")
+        self.discriminator.compile(optimizers[1], "binary_crossentropy")
 
     def step(self, real, noise, more_noise):
         n = len(real)
@@ -172,12 +170,10 @@ class PlainGan:
 class PlainWgan:
     """Gradient tapes under ``tf.function``."""
 
-    def __init__(self, width, learning_rate, normalization="spectral"):
+    def __init__(self, width, optimizers, normalization="spectral"):
         self.generator = wgan_generator(width, normalization)
         self.critic = wgan_critic(width, normalization)
-        self.optimizers = [
-            keras.optimizers.Adam(learning_rate, beta_1=0.0, beta_2=0.9) for _ in range(2)
-        ]
+        self.optimizers = optimizers
         for optimizer, model in zip(self.optimizers, (self.generator, self.critic), strict=True):
             optimizer.build(model.trainable_variables)
 

@@ -18,8 +18,7 @@ NEGATIVE_SLOPE = 0.2
 DROPOUT = 0.25
 """Share of what the last layer of a discriminator or critic sees that is hidden in training."""
 
-Kernel = tuple[int, int, int]
-ONE: Kernel = (1, 1, 1)
+Kernel = tuple[int, ...]
 
 
 class Blocks:
@@ -69,19 +68,38 @@ class Blocks:
         """Add a block with a dense layer."""
         return self._block(x, self.keras.layers.Dense, units=units)
 
-    def convolution(self, x: Any, channels: int, kernel: Kernel, strides: Kernel = ONE) -> Any:
-        """Add a block with a convolution; the width changes the number of its channels."""
+    def layers_apart(self, image: Any) -> Any:
+        """
+        Take each layer of a CrysTens as a sample of its own, shape (4 n, 64, 64, 1).
+
+        A kernel that is one deep sees each layer alone: as a convolution in two dimensions that is
+        the same, and takes half the time.
+        """
+        x = self.keras.ops.transpose(image, (0, 3, 1, 2, 4))
+        return self.keras.ops.reshape(x, (-1, SIZE, SIZE, 1))
+
+    def layers_together(self, x: Any) -> Any:
+        """Undo :meth:`layers_apart`, with what size and channels there are by then."""
+        x = self.keras.ops.reshape(x, (-1, N_LAYERS, *x.shape[1:]))
+        return self.keras.ops.transpose(x, (0, 2, 3, 1, 4))
+
+    def convolution(self, x: Any, channels: int, kernel: Kernel, strides: Kernel | int = 1) -> Any:
+        """
+        Add a block with a convolution in as many dimensions as the kernel has.
+
+        The width changes the number of its channels.
+        """
         return self._block(
             x,
-            self.keras.layers.Conv3D,
+            self.keras.layers.Conv2D if len(kernel) == 2 else self.keras.layers.Conv3D,
             filters=self.free(channels),
             kernel_size=kernel,
             strides=strides,
             data_format="channels_last",
         )
 
-    def transposed(self, x: Any, channels: int, kernel: Kernel, strides: Kernel = ONE) -> Any:
-        """Add a block with a transposed convolution, as :meth:`convolution`."""
+    def transposed(self, x: Any, channels: int, kernel: Kernel, strides: Kernel | int = 1) -> Any:
+        """Add a block with a transposed convolution in three dimensions."""
         return self._block(
             x,
             self.keras.layers.Conv3DTranspose,

@@ -11,7 +11,7 @@ from crystens_flows.generators.adversarial.library import import_keras
 
 Normalizations = Literal["spectral", "batch"]
 
-_SMALL, _LARGE = (3, 3, 1), (7, 7, 1)
+_ONE, _SMALL, _LARGE = (1, 1), (3, 3), (7, 7)
 _CUBE, _DOUBLE = (3, 3, 3), (2, 2, 2)
 
 
@@ -41,12 +41,12 @@ def gan_discriminator(seed: np.random.SeedSequence, width: float = 1.0) -> Any:
     y = keras.layers.Flatten()(image)
     for units in (blocks.free(1024), blocks.free(1024), blocks.free(1024), 32 * 32):
         y = blocks.dense(y, units)
-    x = blocks.convolution(image, 32, (1, 1, 1))
+    x = blocks.convolution(blocks.layers_apart(image), 32, _ONE)
     for channels in (32, 32, 32, 64):
         x = blocks.convolution(x, channels, _SMALL)
     for _ in range(4):
         x = blocks.convolution(x, 64, _LARGE)
-    x = blocks.plane(x, y, 32)
+    x = blocks.plane(blocks.layers_together(x), y, 32)
     y = blocks.dense(y, 3 * 3)
     x = blocks.convolution(x, 128, (5, 5, 2), (5, 5, 1))
     x = blocks.convolution(x, 256, _DOUBLE, _DOUBLE)
@@ -129,16 +129,16 @@ def wgan_critic(
     _, keras = import_keras()
     blocks = Blocks(seed, width, "layer", spectral=normalization == "spectral")
     image = keras.Input(IMAGE_SHAPE, dtype="float32")
-    x = image
+    x = blocks.layers_apart(image)
     for channels, kernel, repeat in (
-        (16, (1, 1, 1), 2),
+        (16, _ONE, 2),
         (16, _SMALL, 4),
         (32, _LARGE, 3),
         (64, _LARGE, 1),
     ):
         for _ in range(repeat):
             x = blocks.convolution(x, channels, kernel)
-    x = blocks.convolution(x, 64, (5, 5, 2), (5, 5, 1))
+    x = blocks.convolution(blocks.layers_together(x), 64, (5, 5, 2), (5, 5, 1))
     x = blocks.convolution(x, 128, _DOUBLE, _DOUBLE)
     return blocks.model(image, blocks.judgement(x, "linear"), "critic")
 
