@@ -42,7 +42,7 @@ def done(tmp_path):
 def test_each_cutoff_follows_from_what_was_measured():
     table = cutoff_table()
     assert table["tolerance"] == TOLERANCE
-    assert len(table["elements"]) > 20
+    assert len(table["elements"]) > 30
     for element, entry in table["elements"].items():
         measured = [table["crystals"][name] for name in entry["crystals"]]
         assert entry["cutoff"] == lowest_cutoff(measured), element
