@@ -1,4 +1,10 @@
-"""The library's normalisations in fewer passes over memory: a sixth less of a training step."""
+"""
+The library's normalisations in fewer passes over memory, and alike in every precision.
+
+They take an eighth off the time of a training step. The library's own layer norm adds 1e-5 to the
+variance in single precision and 1e-3 in any other, so that a network trained in bfloat16 is another
+one when it is sampled from in single precision.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +17,13 @@ from torch.nn import functional
 
 from crystens_flows.generators.imagen.library import import_imagen
 
+EPSILON = 1e-5
+"""Added to variances: what the library adds in single precision."""
+
+
+def _precise(x: torch.Tensor) -> torch.Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
 
 @lru_cache
 def _faster() -> dict[type, type]:
@@ -20,8 +33,7 @@ def _faster() -> dict[type, type]:
         """Divides by the root mean square over channels, found without a general norm."""
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            precise = x.to(torch.promote_types(x.dtype, torch.float32))
-            squares = precise.square().sum(1, keepdim=True)
+            squares = _precise(x).square().sum(1, keepdim=True)
             factor = squares.clamp(min=1e-24).rsqrt() * self.scale * self.gamma
             return (x * factor).to(torch.promote_types(x.dtype, self.gamma.dtype))
 
@@ -29,11 +41,12 @@ def _faster() -> dict[type, type]:
         """Normalises with torch's own operation, or mean and variance in one pass."""
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            eps = 1e-5 if x.dtype == torch.float32 else 1e-3
+            wide = _precise(x)
             if self.dim == -1:
-                return functional.layer_norm(x, x.shape[-1:], self.g, eps=eps).type(x.dtype)
-            variance, mean = torch.var_mean(x, dim=self.dim, correction=0, keepdim=True)
-            return (x - mean) * (variance + eps).rsqrt().type(x.dtype) * self.g.type(x.dtype)
+                weight = self.g.to(wide.dtype)
+                return functional.layer_norm(wide, x.shape[-1:], weight, eps=EPSILON).to(x.dtype)
+            variance, mean = torch.var_mean(wide, dim=self.dim, correction=0, keepdim=True)
+            return ((wide - mean) * (variance + EPSILON).rsqrt() * self.g).to(x.dtype)
 
     return {library.ChanRMSNorm: FasterRMSNorm, library.LayerNorm: FasterLayerNorm}
 
