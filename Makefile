@@ -1,5 +1,5 @@
 # make demo   sets everything up and runs the whole pipeline on the embedded store
-# make test   sets up what the tests need and runs them
+# make test   sets up what the tests need and runs them in two processes (PYTEST_ARGS='-n 0': one)
 # make test-gpaw  installs GPAW, a DFT code, and relaxes with it (some minutes)
 # make bench  prints speeds, memory and quality
 
@@ -10,6 +10,7 @@ STAMP := $(VENV)/.installed
 DEMO_FOLDER := crystens-out
 BENCHMARKS := startup representation screening m3gnet potentials hull energy_above_hull \
 	duplicates tuning generator memory demo
+TWO_AT_A_TIME := $(if $(findstring no:xdist,$(PYTEST_ARGS)),,-n 2 --dist worksteal)
 
 .PHONY: setup demo test test-gpaw lint bench clean help
 
@@ -31,7 +32,7 @@ demo: setup
 
 test: setup
 	tests/mongo_server/setup.sh
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(TWO_AT_A_TIME) $(PYTEST_ARGS)
 
 test-gpaw: setup
 	@./scripts/ensure-packages.sh gcc libc6-dev libxc-dev libopenblas-dev

@@ -1,5 +1,12 @@
 """Fixtures and settings for all tests."""
 
+import os
+
+# `make test` runs two processes, and tests start others: one thread in each of NumPy, PyTorch and,
+# by generators/adversarial/library.py, TensorFlow. They read it as they are imported; tests about
+# threads set their own number.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from hypothesis import settings
 
 from mongo_fixture import mongo_server, mongo_uri
