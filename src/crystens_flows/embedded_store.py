@@ -218,7 +218,7 @@ class EmbeddedStore(MontyStore):
                 self.logger.error(self.validator.validation_errors(clean))
                 continue
             todo.append(clean)
-        with self._transaction():
+        with self.transaction():
             for doc in todo:
                 existing = next(self._matches({name: doc[name] for name in fields}), None)
                 if existing is not None:
@@ -243,7 +243,7 @@ class EmbeddedStore(MontyStore):
         criteria
             Filter, as for MongoDB.
         """
-        with self._transaction():
+        with self.transaction():
             for rowid in [rowid for rowid, _ in self._matches(criteria)]:
                 self._connection.execute(  # type: ignore[union-attr]
                     _DELETE, (rowid,)
@@ -329,9 +329,17 @@ class EmbeddedStore(MontyStore):
             return self._connection.execute(statement, values).fetchall()  # type: ignore[union-attr]
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
+        """
+        Keep other writers out from what is read to what is written; all of it counts or nothing.
+
+        One within another is part of it.
+        """
         self.connect()
         with self._named_errors(), self._lock:
+            if self._connection.in_transaction:  # type: ignore[union-attr]
+                yield
+                return
             self._connection.execute("BEGIN IMMEDIATE")  # type: ignore[union-attr]
             try:
                 yield
