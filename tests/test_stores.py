@@ -289,7 +289,8 @@ def test_default_is_the_setting_then_the_output_folder(tmp_path, monkeypatch):
 
 BAD_FILES = {
     "not yaml": ("JOB_STORE: [", "store.yaml"),
-    "no job store": ("docs_store: {}", "no JOB_STORE: write JOB_STORE as in jobflow.yaml"),
+    "no job store": ("stores: {}", "unknown key stores; known are JOB_STORE, CANDIDATE_STORE"),
+    "no docs store": ("docs_store: {}", "docs_store is no store with a type"),
     "empty": ("", "no JOB_STORE"),
     "a list": ("[1]", "no JOB_STORE"),
     "a number as store": ("JOB_STORE: {docs_store: 5}", "docs_store is no store with a type"),

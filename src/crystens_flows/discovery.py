@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from crystens_flows.errors import OutputFolderError
+from crystens_flows.masking import StoreText
 from crystens_flows.schemas import CandidateStatus
 from crystens_flows.screening.pipeline import ScreeningOptions
 
@@ -48,7 +49,9 @@ class DiscoveryOptions(BaseModel):
     engine: str = Field(
         "chgnet", description="What relaxes, as for crystens_flows.jobs.engines.relax_maker."
     )
-    store: str | None = Field(None, description="Store; None for the one in the run's folder.")
+    store: StoreText | None = Field(
+        None, repr=False, description="Store; None for the one in the run's folder."
+    )
 
 
 class DiscoverySummary(BaseModel):

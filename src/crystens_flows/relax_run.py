@@ -17,6 +17,7 @@ from crystens_flows.errors import InputError, OutputFolderError
 from crystens_flows.jobs.engines import relax_maker
 from crystens_flows.jobs.read import candidates_from_structures, provenance_of_structures
 from crystens_flows.jobs.relax_batch import BatchRelaxMaker
+from crystens_flows.masking import StoreText
 from crystens_flows.relax_results import RelaxInput, RelaxRun, outcomes
 from crystens_flows.run_folder import LOG_FILE, ProgressLog
 from crystens_flows.schemas import RelaxDocument, candidate_id
@@ -46,7 +47,9 @@ class RelaxOptions(BaseModel):
     )
     campaign: str = Field("default", description="Name of the campaign.")
     structures_sha256: str = Field("", description="SHA-256 of the structures that were readable.")
-    store: str | None = Field(None, description="Store; None for the one in the run's folder.")
+    store: StoreText | None = Field(
+        None, repr=False, description="Store; None for the one in the run's folder."
+    )
 
     def maker(self) -> Maker:
         """Return the maker of the relaxations."""

@@ -29,6 +29,7 @@ class CrystensSettings(BaseSettings):
         None,
         description="Where jobs and candidates are stored when --store is not given: a folder, "
         "a store file (YAML) or a mongodb:// URI that names a database.",
+        repr=False,
     )
 
     model_config = SettingsConfigDict(
@@ -47,7 +48,10 @@ class CrystensSettings(BaseSettings):
         try:
             from_file = yaml.safe_load(path.read_text()) or {}
         except yaml.YAMLError as exc:
-            raise ValueError(f"{path} is not valid YAML: {exc}") from exc
+            # the reader's own words quote the file, which may hold a password
+            mark = getattr(exc, "problem_mark", None)
+            where = f", line {mark.line + 1}" if mark is not None else ""
+            raise ValueError(f"{path} is not valid YAML{where}") from None
         if not isinstance(from_file, dict):
             raise ValueError(f"{path} must hold 'NAME: value' lines")
         return {**{str(key).upper(): value for key, value in from_file.items()}, **named}
@@ -80,4 +84,4 @@ def get_settings() -> CrystensSettings:
         raise CrystensError(
             f"settings: {where + ': ' if where else ''}{first['msg']} "
             f"(known settings: {', '.join(CrystensSettings.model_fields)})"
-        ) from exc
+        ) from None  # pydantic quotes the values, and a store may have a password in it

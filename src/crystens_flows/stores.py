@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from urllib.parse import quote_plus
 
-import yaml
 from jobflow import JobStore
 from maggma.core import Store
-from maggma.core import StoreError as MaggmaStoreError
 from maggma.stores import GridFSStore, MongoStore
 from pymongo import uri_parser
 from pymongo.errors import PyMongoError
@@ -19,16 +17,26 @@ from pymongo.errors import PyMongoError
 from crystens_flows.candidates import CandidateStore
 from crystens_flows.embedded_store import EmbeddedStore
 from crystens_flows.errors import StoreError
+from crystens_flows.masking import MASK, without_password
 from crystens_flows.settings import DEFAULT_OUTPUT_FOLDER, get_settings
+from crystens_flows.store_files import DATA_STORE, TIMEOUT, passwords_of, stores_of_file
 
-DATA_STORE = "data"
-_TIMEOUT = {"serverSelectionTimeoutMS": 5000}
-_MONGO_TYPES = ("MongoStore", "MongoURIStore", "GridFSStore", "GridFSURIStore")
-_PATH_KEYS = ("database_path", "path", "paths")
-_FILE_REMEDY = (
-    "write JOB_STORE as in jobflow.yaml, docs_store and each of additional_stores with its type, "
-    "e.g. {type: MontyStore, collection_name: outputs, database_path: store}"
-)
+__all__ = [
+    "DATA_STORE",
+    "PASSWORD_VARIABLE",
+    "Stores",
+    "default_store",
+    "ensure_indexes",
+    "is_mongodb_uri",
+    "open_stores",
+    "with_password",
+]
+
+PASSWORD_VARIABLE = "CRYSTENS_DB_PASSWORD"  # noqa: S105 - a name
+"""The environment variable with the password of a URI that names a user and none."""
+
+_JOB_INDEXES = ("uuid", "output.stage")
+_DATA_INDEXES = ("blob_uuid", "job_uuid")
 
 
 @dataclass
@@ -46,8 +54,9 @@ class Stores:
         Where they are, without passwords.
     """
 
-    job_store: JobStore
-    candidates: CandidateStore
+    # maggma shows URIs with their passwords
+    job_store: JobStore = field(repr=False)
+    candidates: CandidateStore = field(repr=False)
     description: str
 
     def close(self) -> None:
@@ -63,9 +72,10 @@ def open_stores(spec: str | Path | None = None, *, create: bool = True) -> Store
     Parameters
     ----------
     spec
-        A folder (embedded stores, no server); a store file (YAML: ``JOB_STORE`` as in
-        ``jobflow.yaml``, and ``CANDIDATE_STORE``, by default the collection "candidates" beside the
-        documents of the jobs); or a ``mongodb://`` URI that names a database. None for the setting
+        A folder (embedded stores, no server); a store file (see
+        :func:`crystens_flows.store_files.stores_of_file`), which may be the file of a project of
+        jobflow-remote; or a ``mongodb://`` URI that names a database, whose password may be left
+        out and be in the environment variable ``CRYSTENS_DB_PASSWORD``. None for the setting
         ``STORE``, and without that the folder where ``crystens discover`` writes by default.
     create
         Whether to make what does not exist; False where it is only read from.
@@ -81,11 +91,11 @@ def open_stores(spec: str | Path | None = None, *, create: bool = True) -> Store
         If the stores are not there, cannot be reached, or lack the additional store "data".
     """
     text = str(spec if spec is not None else get_settings().STORE or default_store())
-    if re.match(r"mongodb(\+srv)?://", text):
+    if is_mongodb_uri(text):
         stores = _from_uri(text)
     elif "://" in text:
         raise StoreError(
-            f"store {_without_password(text)}: not a kind of store known here; give a folder, a "
+            f"store {without_password(text)}: not a kind of store known here; give a folder, a "
             "store file (.yaml) or a mongodb:// URI"
         )
     else:
@@ -99,6 +109,72 @@ def open_stores(spec: str | Path | None = None, *, create: bool = True) -> Store
 def default_store() -> Path:
     """Return the folder of the embedded stores that is used when no store is configured."""
     return Path(DEFAULT_OUTPUT_FOLDER) / "store"
+
+
+def is_mongodb_uri(text: str) -> bool:
+    """
+    Say whether a text is a URI of MongoDB.
+
+    Parameters
+    ----------
+    text
+        The text.
+    """
+    return re.match(r"mongodb(\+srv)?://", text) is not None
+
+
+def with_password(uri: str) -> str:
+    """
+    Put the password from the environment into a URI that names a user and no password.
+
+    Parameters
+    ----------
+    uri
+        The URI, perhaps one that was kept without its password.
+
+    Returns
+    -------
+    str
+        The URI to connect with.
+
+    Raises
+    ------
+    StoreError
+        If the password was left out when the URI was kept, and is not in the environment.
+    """
+    scheme, _, rest = uri.partition("://")
+    user, at, hosts = rest.rpartition("@")
+    masked = user.endswith(f":{MASK}")
+    if masked:
+        user = user.removesuffix(f":{MASK}")
+    if not at or ":" in user:
+        return uri
+    password = os.environ.get(PASSWORD_VARIABLE, "")
+    if not password and masked:
+        raise StoreError(
+            f"store {uri}: its password is kept nowhere: set the environment variable "
+            f"{PASSWORD_VARIABLE}, or give the store again with --store"
+        )
+    return f"{scheme}://{user}:{quote_plus(password)}@{hosts}" if password else uri
+
+
+def ensure_indexes(stores: Stores) -> None:
+    """
+    Make the indexes that queries and the builder use, where the stores have any.
+
+    Parameters
+    ----------
+    stores
+        The stores, connected.
+    """
+    docs = stores.job_store.docs_store
+    if type(docs).connect is MongoStore.connect:
+        for name in _JOB_INDEXES:
+            docs.ensure_index(name)
+        data = stores.job_store.additional_stores[DATA_STORE]  # type: ignore[has-type]
+        for name in _DATA_INDEXES:
+            data.ensure_index(name)
+    stores.candidates.ensure_indexes()
 
 
 def _from_folder(path: Path, *, create: bool) -> Stores:
@@ -115,101 +191,28 @@ def _from_folder(path: Path, *, create: bool) -> Stores:
     return Stores(_job_store(outputs, data), CandidateStore(candidates), str(path))
 
 
-def _from_uri(uri: str) -> Stores:
-    shown = _without_password(uri)
+def _from_uri(given: str) -> Stores:
+    shown = without_password(given)
+    uri = with_password(given)
     try:
         database = uri_parser.parse_uri(uri)["database"]
-    except PyMongoError as exc:
-        raise StoreError(f"store {shown}: {_without_password(str(exc))}") from exc
-    if not database:
-        raise StoreError(f"store {shown} names no database: mongodb://HOST:PORT/DATABASE")
-    outputs = MongoStore(None, "outputs", uri=uri, mongoclient_kwargs=_TIMEOUT)
-    data = GridFSStore(None, DATA_STORE, uri=uri, compression=True, mongoclient_kwargs=_TIMEOUT)
-    candidates = MongoStore(None, "candidates", uri=uri, mongoclient_kwargs=_TIMEOUT)
+        if not database:
+            raise StoreError(f"store {shown} names no database: mongodb://HOST:PORT/DATABASE")
+        outputs = MongoStore(None, "outputs", uri=uri, mongoclient_kwargs=TIMEOUT)
+        data = GridFSStore(None, DATA_STORE, uri=uri, compression=True, mongoclient_kwargs=TIMEOUT)
+        candidates = MongoStore(None, "candidates", uri=uri, mongoclient_kwargs=TIMEOUT)
+    # what pymongo says of a URI that it cannot take apart may quote parts of the password
+    except (PyMongoError, ValueError) as exc:
+        raise StoreError(
+            f"store {shown}: not a URI of the form mongodb://USER:PASSWORD@HOST:PORT/DATABASE, in "
+            "which user and password have their special characters as %XX"
+        ) from None
     return Stores(_job_store(outputs, data), CandidateStore(candidates), shown)
 
 
 def _from_file(path: Path) -> Stores:
-    if not path.is_file():
-        raise StoreError(f"there is no store file {path}: give one, a folder or a mongodb:// URI")
-    try:
-        spec = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
-        raise StoreError(
-            f"store file {path} is no YAML text ({' '.join(str(exc).split())}): give a store file, "
-            "the folder of a store or a mongodb:// URI"
-        ) from exc
-    job_spec = spec.get("JOB_STORE") if isinstance(spec, dict) else None
-    if not isinstance(job_spec, dict):
-        raise StoreError(f"store file {path} has no JOB_STORE: {_FILE_REMEDY}")
-    if unknown := [key for key in spec if key not in ("JOB_STORE", "CANDIDATE_STORE")]:
-        raise StoreError(
-            f"store file {path}: unknown key {unknown[0]}; known are JOB_STORE, CANDIDATE_STORE"
-        )
-    candidate_spec = spec.get("CANDIDATE_STORE")
-    _check_kinds(job_spec, candidate_spec, path)
-    job_spec = _prepared(job_spec, path)
-    if candidate_spec is None:
-        candidate_spec = {**job_spec["docs_store"], "collection_name": "candidates"}
-    try:
-        job_store = JobStore.from_dict_spec(job_spec)
-        candidates = JobStore.from_dict_spec({"docs_store": _prepared(candidate_spec, path)})
-    except KeyError as exc:
-        raise StoreError(f"store file {path}: there is no store of type {exc}") from exc
-    except (TypeError, ValueError, AttributeError, PyMongoError, MaggmaStoreError) as exc:
-        reason = " ".join(_without_password(str(exc)).split())
-        raise StoreError(f"store file {path}: {reason}; correct the options there") from exc
-    if DATA_STORE not in job_store.additional_stores:  # type: ignore[has-type]
-        raise StoreError(
-            f"store file {path}: JOB_STORE has no additional store '{DATA_STORE}', for arrays"
-        )
-    return Stores(job_store, CandidateStore(candidates.docs_store), str(path))
-
-
-def _check_kinds(job_spec: dict, candidate_spec: Any, path: Path) -> None:
-    """Check that a store stands where one must, before jobflow trips over something else."""
-    additional = job_spec.get("additional_stores") or {}
-    if not isinstance(additional, dict):
-        raise StoreError(
-            f"store file {path}: additional_stores holds no stores by name: {_FILE_REMEDY}"
-        )
-    found = {"docs_store": job_spec.get("docs_store"), **additional}
-    if candidate_spec is not None:
-        found["CANDIDATE_STORE"] = candidate_spec
-    for name, store in found.items():
-        if not isinstance(store, dict) or not isinstance(store.get("type"), str):
-            raise StoreError(f"store file {path}: {name} is no store with a type: {_FILE_REMEDY}")
-        if not isinstance(store.get("mongoclient_kwargs") or {}, dict):
-            raise StoreError(
-                f"store file {path}: mongoclient_kwargs of {name} must be options by name, e.g. "
-                "{tls: true}"
-            )
-
-
-def _prepared(spec: Any, path: Path) -> Any:
-    """Fill in environment variables and paths relative to the file, and what we add to types."""
-    if isinstance(spec, list):
-        return [_prepared(value, path) for value in spec]
-    if isinstance(spec, str):
-        return re.sub(r"\$\{(\w+)\}", lambda match: _variable(match[1], path), spec)
-    if not isinstance(spec, dict):
-        return spec
-    filled = {key: _prepared(value, path) for key, value in spec.items()}
-    for key in _PATH_KEYS:
-        if isinstance(filled.get(key), str) and not filled[key].startswith(":"):
-            filled[key] = str(path.absolute().parent / Path(filled[key]).expanduser())
-    if filled.get("type") == "MontyStore" and filled.get("storage", "sqlite") == "sqlite":
-        filled["type"] = EmbeddedStore.__name__
-    if filled.get("type") in _MONGO_TYPES:
-        filled["mongoclient_kwargs"] = {**_TIMEOUT, **(filled.get("mongoclient_kwargs") or {})}
-    return filled
-
-
-def _variable(name: str, path: Path) -> str:
-    try:
-        return os.environ[name]
-    except KeyError:
-        raise StoreError(f"store file {path}: the environment variable {name} is not set") from None
+    job_store, candidates = stores_of_file(path)
+    return Stores(job_store, CandidateStore(candidates), str(path))
 
 
 def _job_store(docs: Store, data: Store) -> JobStore:
@@ -217,37 +220,35 @@ def _job_store(docs: Store, data: Store) -> JobStore:
 
 
 def _connect(stores: Stores, *, create: bool) -> None:
+    def masked(exc: Exception) -> str:
+        first = str(exc).split(", Timeout:")[0].split(", full error")[0]
+        return without_password(first, _passwords(stores))
+
     try:
         stores.job_store.connect()
         stores.candidates.connect()
         stores.job_store.query_one({"uuid": ""}, properties=["uuid"])
         if create:
-            _ensure_indexes(stores)
+            ensure_indexes(stores)
     except PyMongoError as exc:
-        first = _without_password(str(exc)).split(", Timeout:")[0].split(", full error")[0]
         raise StoreError(
-            f"store {stores.description} cannot be reached or used: {first}; is the server "
+            f"store {stores.description} cannot be reached or used: {masked(exc)}; is the server "
             "running, and are host, port, user and password right?"
         ) from exc
     except OSError as exc:
         raise StoreError(f"store {stores.description}: {exc}") from exc
     except (TypeError, ValueError) as exc:  # how the stores say that an option is of a wrong kind
         raise StoreError(
-            f"store {stores.description}: an option is of a wrong kind "
-            f"({_without_password(str(exc))}): correct the options of its stores"
+            f"store {stores.description}: an option is of a wrong kind ({masked(exc)}): correct "
+            "the options of its stores"
         ) from exc
 
 
-def _ensure_indexes(stores: Stores) -> None:
-    docs = stores.job_store.docs_store
-    if type(docs).connect is MongoStore.connect:
-        for field in ("uuid", "output.stage"):
-            docs.ensure_index(field)
-        data = stores.job_store.additional_stores[DATA_STORE]  # type: ignore[has-type]
-        for field in ("blob_uuid", "job_uuid"):
-            data.ensure_index(field)
-    stores.candidates.ensure_indexes()
-
-
-def _without_password(text: str) -> str:
-    return re.sub(r"//[^/@\s]*@", "//***@", text)
+def _passwords(stores: Stores) -> list[str]:
+    job_store = stores.job_store
+    found = []
+    for store in (job_store.docs_store, *job_store.additional_stores.values()):  # type: ignore[has-type]
+        found += passwords_of(vars(store))
+        if uri := getattr(store, "uri", None):
+            found.append(uri.partition("://")[2].rpartition("@")[0].partition(":")[2])
+    return [each for each in found if each]

@@ -25,6 +25,7 @@ from crystens_flows.cli import (
 from crystens_flows.cli.errors import failure_line, usage_line
 from crystens_flows.cli.output import say
 from crystens_flows.errors import CrystensError
+from crystens_flows.masking import without_password
 
 INTERRUPTED = 130
 RESUMABLE = ("discover", "relax", "train", "train-m3gnet")
@@ -89,7 +90,7 @@ def main() -> None:
             raise
         if isinstance(exc, OSError):
             _drop_output()
-        say(f"error: {line}")
+        say(f"error: {without_password(line)}")
         sys.exit(1 if usage is None else 2)
     if code == INTERRUPTED:
         command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)

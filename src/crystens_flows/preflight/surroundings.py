@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from crystens_flows.errors import CrystensError, import_extra
+from crystens_flows.masking import without_password
 from crystens_flows.preflight.check import Check, missing, not_set_up, ok
 
 LOW_DISK = 2**30
@@ -205,7 +206,7 @@ def _makeable(folder: Path) -> bool:
 
 
 def _short(exc: Exception) -> str:
-    text = " ".join(str(exc).split()) or type(exc).__name__
+    text = without_password(" ".join(str(exc).split())) or type(exc).__name__
     text = text.split(", Timeout:")[0].split(" (configured timeouts")[0]
     return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}..."
 
