@@ -41,6 +41,11 @@ class DiscoveryFlowMaker(Maker):
     ----------
     name
         Name of the flow.
+    train_maker
+        Maker of the job that first trains the generator to sample from; None to sample from that of
+        `sample_maker`.
+    dataset
+        The data set file it trains on; None for the crystals that ship with the package.
     sample_maker
         Maker of the job that samples a chunk.
     decode_maker
@@ -62,6 +67,8 @@ class DiscoveryFlowMaker(Maker):
     """
 
     name: str = "crystens discovery"
+    train_maker: Maker | None = None
+    dataset: str | None = None
     sample_maker: Maker = field(default_factory=SampleMaker)
     decode_maker: Maker = field(default_factory=DecodeMaker)
     screen_makers: list[PrefilterMaker] = field(default_factory=prefilter_makers)
@@ -70,7 +77,9 @@ class DiscoveryFlowMaker(Maker):
     relax_maker: Maker = field(default_factory=BatchRelaxMaker)
     chunk_size: int = 64
 
-    def make(self, n_samples: int, seed: int = 0, campaign: str = "default") -> Flow:
+    def make(
+        self, n_samples: int, seed: int = 0, campaign: str = "default", start: int = 0
+    ) -> Flow:
         """
         Make the flow.
 
@@ -82,6 +91,8 @@ class DiscoveryFlowMaker(Maker):
             Seed of the sampling.
         campaign
             Name of the campaign; it is in the metadata of all jobs.
+        start
+            Index of the first sample; where a campaign is extended, how many there were before.
 
         Returns
         -------
@@ -95,10 +106,17 @@ class DiscoveryFlowMaker(Maker):
         """
         decoded: list[Job | Flow] = []
         jobs: list[Job | Flow] = []
-        for start, size in self._chunks(n_samples):
-            sample = self.sample_maker.make(size, seed=seed, start=start, campaign=campaign)
+        trained = {}
+        if self.train_maker is not None:
+            jobs.append(self.train_maker.make(self.dataset))
+            trained = {"trained": jobs[0].output}
+        for offset, size in self._chunks(n_samples):
+            first = start + offset
+            sample = self.sample_maker.make(
+                size, seed=seed, start=first, campaign=campaign, **trained
+            )
             decode = self.decode_maker.make(
-                sample.output.crystens, sample.output.provenance, start=start
+                sample.output.crystens, sample.output.provenance, start=first
             )
             _run_without_parent(decode)
             jobs += [sample, decode]
