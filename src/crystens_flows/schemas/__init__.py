@@ -22,7 +22,7 @@ from crystens_flows.schemas.stages import (
     TuneDocument,
     TuneRecord,
 )
-from crystens_flows.status import CandidateStatus
+from crystens_flows.candidate_status import CandidateStatus
 
 __all__ = [
     "ArrayBlob",

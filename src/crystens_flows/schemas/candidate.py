@@ -10,7 +10,7 @@ from crystens_flows.schemas.provenance import Provenance
 from crystens_flows.schemas.relaxation import RelaxDocument
 from crystens_flows.schemas.stages import ScreenRecord, SelectRecord, TuneRecord
 from crystens_flows.schemas.types import StructureField
-from crystens_flows.status import CandidateStatus
+from crystens_flows.candidate_status import CandidateStatus
 
 SCHEMA_VERSION = 3
 
