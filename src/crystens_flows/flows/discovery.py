@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from jobflow import Flow, Job, JobConfig, Maker, OnMissing, Response, job
 from pymatgen.core import Structure
@@ -21,6 +22,7 @@ from crystens_flows.schemas import (
     DiscoveryDocument,
     RelaxDocument,
     SelectedCandidate,
+    TrainDocument,
 )
 
 MAX_CHUNK_SIZE = 1000
@@ -78,7 +80,12 @@ class DiscoveryFlowMaker(Maker):
     chunk_size: int = 64
 
     def make(
-        self, n_samples: int, seed: int = 0, campaign: str = "default", start: int = 0
+        self,
+        n_samples: int,
+        seed: int = 0,
+        campaign: str = "default",
+        start: int = 0,
+        trained: TrainDocument | None = None,
     ) -> Flow:
         """
         Make the flow.
@@ -93,6 +100,8 @@ class DiscoveryFlowMaker(Maker):
             Name of the campaign; it is in the metadata of all jobs.
         start
             Index of the first sample; where a campaign is extended, how many there were before.
+        trained
+            What an earlier flow of the campaign has trained, to sample from without a training.
 
         Returns
         -------
@@ -106,14 +115,14 @@ class DiscoveryFlowMaker(Maker):
         """
         decoded: list[Job | Flow] = []
         jobs: list[Job | Flow] = []
-        trained = {}
-        if self.train_maker is not None:
+        checkpoint: dict[str, Any] = {} if trained is None else {"trained": trained}
+        if self.train_maker is not None and trained is None:
             jobs.append(self.train_maker.make(self.dataset))
-            trained = {"trained": jobs[0].output}
+            checkpoint = {"trained": jobs[0].output}
         for offset, size in self._chunks(n_samples):
             first = start + offset
             sample = self.sample_maker.make(
-                size, seed=seed, start=first, campaign=campaign, **trained
+                size, seed=seed, start=first, campaign=campaign, **checkpoint
             )
             decode = self.decode_maker.make(
                 sample.output.crystens, sample.output.provenance, start=first
