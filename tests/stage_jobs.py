@@ -254,7 +254,7 @@ def run_jobs(jobs: list, job_store: JobStore) -> None:
 
 def contents(store) -> dict[str, dict]:
     """All documents of a maggma store by candidate_id, without what differs from run to run."""
-    left_out = ("_id", "last_updated", "jobs")
+    left_out = ("_id", "last_updated", "jobs", "completed_at")
     return {
         doc["candidate_id"]: {k: v for k, v in doc.items() if k not in left_out}
         for doc in store.query({})

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from maggma.core import Sort, Store
-from maggma.stores.mongolike import MongoStore
 from monty.json import MSONable
 
 from crystens_flows.candidate_filters import Filters, check_field, filter_criteria
+from crystens_flows.candidate_writes import is_mongo
 from crystens_flows.errors import InputError, OutputFolderError
 from crystens_flows.export_format import ExportFormat
 from crystens_flows.schemas import CandidateDocument
@@ -37,17 +37,22 @@ RECORD_FIELDS = (
 )
 """The fields of one row of a table of candidates."""
 
-INDEXES = (
-    "campaign",
-    "status",
-    "formula",
-    "chemsys",
-    "elements",
-    "n_sites",
-    "formation_energy_per_atom",
-    "energy_above_hull",
-    "energy_per_atom",
+INDEXES: tuple[tuple[str, ...], ...] = (
+    ("campaign", "index", "candidate_id"),  # the order of the samples
+    *(
+        (field, "candidate_id")
+        for field in (
+            *("status", "formula", "chemsys", "elements", "n_sites", "space_group"),
+            *("formation_energy_per_atom", "energy_above_hull", "energy_per_atom"),
+            *("energy_above_hull_dft", "selection.rank", "relaxation.engine", "schema_version"),
+        )
+    ),
 )
+"""
+Fields that are asked for or sorted by, each beside those that settle the order of equals.
+
+``candidate_id``, which is unique, has an index of its own.
+"""
 
 
 class CandidateStore(MSONable):
@@ -74,10 +79,10 @@ class CandidateStore(MSONable):
 
     def ensure_indexes(self) -> None:
         """Make the indexes that the queries use, where the store has any."""
-        if type(self.store).connect is MongoStore.connect:
+        if is_mongo(self.store):
             self.store.ensure_index("candidate_id", unique=True)
-            for field in INDEXES:
-                self.store.ensure_index(field)
+            for fields in INDEXES:
+                self.store._collection.create_index([(field, 1) for field in fields])
 
     def query(
         self,

@@ -234,57 +234,6 @@ def test_decoding_run_again_keeps_what_was_tuned(stores):
     assert doc.tuning.structure == tuned_of(0)
 
 
-NEW_FIELDS = ("energy_above_hull", "known_as", "tuning")
-NEW_IN_SCREENS = ("energy_above_hull", "uncertainty", "known_as", "values")
-NEW_IN_SELECTION = (
-    *("reason", "n_ranked", "value", "rank_in_system", "energy_above_hull_with_candidates"),
-)
-
-
-def of_version_1(doc: dict) -> dict:
-    """Take away what candidates stored by the first version did not have."""
-    old = {name: value for name, value in doc.items() if name not in (*NEW_FIELDS, "_id")}
-    old["screens"] = {
-        name: {key: value for key, value in record.items() if key not in NEW_IN_SCREENS}
-        for name, record in doc["screens"].items()
-    }
-    if doc["selection"] is not None:
-        old["selection"] = {
-            key: value for key, value in doc["selection"].items() if key not in NEW_IN_SELECTION
-        }
-    return {**old, "schema_version": 1}
-
-
-def test_candidates_of_the_first_version_are_read_and_brought_up_to_date(stores):
-    prov = provenance()
-    run_jobs([decode(prov, 0, 10), screen(prov, 0, 10), select(prov, 10, 2)], stores.job_store)
-    build(stores)
-    whole = contents(stores.candidates.store)
-    stores.candidates.store.update(
-        [of_version_1(doc) for doc in stores.candidates.store.query({})], key="candidate_id"
-    )
-    read = {doc.candidate_id: doc for doc in stores.candidates.documents()}
-    assert {doc.schema_version for doc in read.values()} == {1}
-    assert not list(stores.candidates.query(energy_above_hull=(None, None)))
-    assert build(stores).n_changed == 0  # nothing new is known of them
-
-    run_jobs([hull(prov, 0, 10)], stores.job_store)
-    build(stores)
-    for index, identifier in enumerate(ids(prov, 0, 10)):
-        doc = stores.candidates.store.query_one({"candidate_id": identifier})
-        if not passes(index):  # the new screen says nothing of it
-            assert doc["schema_version"] == 1
-            continue
-        assert set(doc) - {"_id"} == set(CandidateDocument.model_fields)
-        assert doc["schema_version"] == whole[identifier]["schema_version"] == 3
-        assert doc["energy_above_hull"] == above_of(index)
-        assert doc["known_as"] == known_as_of(index)
-        assert doc["tuning"] is None
-        expected = whole[identifier]
-        if expected["selection"]["decision"] != "filtered":  # which the first version had not
-            assert (doc["status"], doc["reason"]) == (expected["status"], expected["reason"])
-
-
 def test_a_screen_waits_for_its_candidates_and_is_not_lost(stores):
     prov = provenance()
     run_jobs([screen(prov, 0, 5)], stores.job_store)

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import islice
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from jobflow import JobStore
 from maggma.core import Builder
 
+from crystens_flows.builders.changes import Changed, Changes
 from crystens_flows.builders.merge import (
-    ID_FIELDS,
     STAGES,
     Contribution,
     Document,
     Order,
     StageJob,
-    candidate_ids,
     contributions,
+    held_order,
     label_of,
     merge,
+    replaces,
 )
+from crystens_flows.candidate_writes import is_version, stamped, write_unchanged
 from crystens_flows.candidates import CandidateStore
 
-_JOBS_AT_ONCE = 200
 _CANDIDATES_AT_ONCE = 500
 _RELAXED = ["candidate_id", "relaxation.stand_in", "relaxation.step_uuids"]
 
@@ -54,10 +53,10 @@ class CandidateBuilder(Builder):
     Makes one document for each candidate from the outputs of the jobs.
 
     Only jobs that are not in the candidates yet are read, whenever they arrive and whatever the
-    clocks of the workers say: what counts is whether each candidate names the job. A screen
-    that arrives before its candidates were decoded waits in the JobStore until they are. Building
-    twice changes nothing. One builder at a time: of two that run at once each may undo what the
-    other wrote; the next build puts it right.
+    clocks of the workers say: what counts is whether each candidate names the job and the time
+    that this run of it ended. A screen that arrives before its candidates were decoded waits in
+    the JobStore until they are. Building twice changes nothing, and builders that run at once, on
+    MongoDB or on the embedded store, leave what one alone would.
 
     Parameters
     ----------
@@ -85,10 +84,10 @@ class CandidateBuilder(Builder):
         self.accept_stand_in = accept_stand_in
         self.failures = dict(failures or {})
         self._settled = False
-        self._complete: set[str] = set()
-        self._orders: dict[str, Order] = {}
+        self._changes = Changes(job_store, candidates.store)
         self.summary = BuildSummary()
         self._changed: set[str] = set()
+        self._read: set[Order] = set()
         # each item is merged into what the items before it wrote
         super().__init__(sources=[job_store], targets=[candidates.store], chunk_size=1)
 
@@ -102,8 +101,9 @@ class CandidateBuilder(Builder):
             Number of candidates that changed; 0 when no job has ended since the last time.
         """
         self.connect()
+        self.candidates.ensure_indexes()
         self.summary = BuildSummary()
-        self._changed = set()
+        self._changed, self._read = set(), set()
         for item in self.get_items():
             self.update_targets([self.process_item(item)])
         return self.summary.n_changed + self.summary.n_removed
@@ -117,13 +117,16 @@ class CandidateBuilder(Builder):
         dict
             ``existing`` candidates by identifier and the ``news`` about them.
         """
-        by_stage = self._jobs()
+        self._changes.look()
         for stage in STAGES:
-            jobs = iter(by_stage.get(stage, ()))
-            while group := list(islice(jobs, _JOBS_AT_ONCE)):
-                yield from self._items_of(self._missing(stage, group))
+            changed = self._changes.of_stage(stage)
+            while group := _group(changed):
+                jobs = {job.key: job for job, _ in group}
+                for part in _parts(sorted({each for _, ids in group for each in ids})):
+                    yield self._item(jobs, part)
         if not self._settled:
-            yield from self._concluded_otherwise()
+            for part in _parts(self._concluded_otherwise()):
+                yield self._item({}, part)
             self._settled = True
 
     def process_item(self, item: Document) -> Document:
@@ -138,7 +141,7 @@ class CandidateBuilder(Builder):
         Returns
         -------
         dict
-            The documents to ``write`` and the identifiers to ``remove``.
+            The documents to ``write`` and the identifiers to ``remove``, with the item.
         """
         news: dict[str, list[Contribution]] = {each: [] for each in item["existing"]}
         for contribution in item["news"]:
@@ -146,155 +149,93 @@ class CandidateBuilder(Builder):
         write, remove = [], []
         for identifier, parts in news.items():
             existing = item["existing"].get(identifier)
-            doc = merge(
-                existing,
-                parts,
-                self._orders,
-                self.failures,
-                accept_stand_in=self.accept_stand_in,
-            )
+            doc = merge(existing, parts, self.failures, accept_stand_in=self.accept_stand_in)
             if doc is None:
                 remove += [identifier] if existing is not None else []
             elif doc != existing:
-                write.append({**doc, "last_updated": datetime.now(tz=UTC)})
-        return {"write": write, "remove": remove, "n_jobs": item["n_jobs"]}
+                write.append(stamped(doc, item["read"].get(identifier)))
+        return {"write": write, "remove": remove, "item": item}
 
     def update_targets(self, items: list[Document]) -> None:
         """
-        Write candidates.
+        Write candidates; where another builder was faster, merge again into what it wrote.
 
         Parameters
         ----------
         items
             From :meth:`process_item`.
         """
-        for item in items:
-            if item["write"]:
-                self.candidates.store.update(item["write"])
-            if item["remove"]:
-                self.candidates.store.remove_docs({"candidate_id": {"$in": item["remove"]}})
-            self.summary.n_jobs += item["n_jobs"]
-            self._changed.update(doc["candidate_id"] for doc in item["write"])
-            self.summary.n_changed = len(self._changed)
-            self.summary.n_removed += len(item["remove"])
+        for result in items:
+            item, writes = result["item"], (result["write"], result["remove"])
+            while not write_unchanged(self.candidates.store, *writes, item["read"]):
+                item = self._item(item["jobs"], item["ids"])
+                self._changed.update(
+                    doc["candidate_id"]
+                    for doc in writes[0]
+                    if is_version(doc, item["read"].get(doc["candidate_id"]))
+                )
+                result = self.process_item(item)
+                writes = (result["write"], result["remove"])
+            self._changed.update(doc["candidate_id"] for doc in writes[0])
+            self._read.update(job.order for job in item["jobs"].values())
+            self.summary.n_jobs, self.summary.n_changed = len(self._read), len(self._changed)
+            self.summary.n_removed += len(writes[1])
 
-    def _jobs(self) -> dict[str, list[StageJob]]:
-        """Return the jobs by stage, of each the last index only, and note their order."""
-        latest: dict[str, StageJob] = {}
-        for doc in self.job_store.query(
-            {"output.stage": {"$in": list(STAGES)}},
-            properties=["uuid", "index", "output.stage", "completed_at"],
-        ):
-            job = StageJob(
-                doc["uuid"], doc["index"], doc["output"]["stage"], doc.get("completed_at") or ""
-            )
-            if job.uuid not in latest or latest[job.uuid].index < job.index:
-                latest[job.uuid] = job
-        self._orders = {job.key: job.order for job in latest.values()}
-        by_stage: dict[str, list[StageJob]] = {}
-        for job in sorted(latest.values(), key=lambda job: job.order):
-            by_stage.setdefault(job.stage, []).append(job)
-        return by_stage
+    def _item(self, jobs: dict[str, StageJob], ids: list[str]) -> Document:
+        """Read candidates, and then what jobs say of them: never older than the candidates."""
+        existing, read = {}, {}
+        for doc in self.candidates.store.query({"candidate_id": {"$in": ids}}):
+            identifier = doc["candidate_id"]
+            doc.pop("_id", None)
+            read[identifier] = doc.pop("last_updated", None)
+            existing[identifier] = doc
+        news = list(self._news(jobs, set(ids), existing))
+        return {"jobs": jobs, "ids": ids, "existing": existing, "read": read, "news": news}
 
-    def _missing(self, stage: str, jobs: list[StageJob]) -> Iterator[tuple[StageJob, list[str]]]:
-        """Yield the jobs that some candidate does not name yet, and all candidates they concern."""
-        todo = {job.key: job for job in jobs if job.key not in self._complete}
-        if not todo:
+    def _news(
+        self, jobs: dict[str, StageJob], ids: set[str], existing: dict[str, Document]
+    ) -> Iterator[Contribution]:
+        if not jobs:
             return
         for doc in self.job_store.query(
-            {"uuid": {"$in": [job.uuid for job in todo.values()]}},
-            properties=["uuid", "index", *ID_FIELDS],
-        ):
-            job = todo.get(f"{doc['uuid']}:{doc['index']}")
-            if job is None:
-                continue
-            ids = candidate_ids(stage, doc["output"])
-            label = label_of(stage, doc["output"])
-            held = self._held_jobs(ids, label)
-            outdated = self._outdated(job, label, ids)
-            behind = [
-                identifier
-                for identifier in ids
-                if (identifier in held or stage == "decode")
-                and self._orders.get(held.get(identifier, ""), ("", "", 0)) < job.order
-            ]
-            if behind or outdated:
-                yield job, [*ids, *outdated]
-            elif all(identifier in held for identifier in ids):
-                self._complete.add(job.key)
-
-    def _held_jobs(self, ids: list[str], label: str) -> dict[str, str]:
-        """Return which job of this name each candidate that exists has, '' for none."""
-        found = {}
-        for part in _parts(ids):
-            for doc in self.candidates.store.query(
-                {"candidate_id": {"$in": part}}, properties=["candidate_id", f"jobs.{label}"]
-            ):
-                found[doc["candidate_id"]] = doc.get("jobs", {}).get(label, "")
-        return found
-
-    def _outdated(self, job: StageJob, label: str, ids: list[str]) -> list[str]:
-        """Return the candidates that an earlier run of the job concerned and this one does not."""
-        if job.index == 1:
-            return []
-        earlier = [f"{job.uuid}:{index}" for index in range(1, job.index)]
-        found = self.candidates.store.query(
-            {f"jobs.{label}": {"$in": earlier}}, properties=["candidate_id"]
-        )
-        return [doc["candidate_id"] for doc in found if doc["candidate_id"] not in set(ids)]
-
-    def _items_of(self, jobs: Iterable[tuple[StageJob, list[str]]]) -> Iterator[Document]:
-        group: list[tuple[StageJob, list[str]]] = []
-        size = 0
-        for job, ids in jobs:
-            group.append((job, ids))
-            size += len(ids)
-            if size >= _CANDIDATES_AT_ONCE:
-                yield self._item(group)
-                group, size = [], 0
-        if group:
-            yield self._item(group)
-
-    def _item(self, group: list[tuple[StageJob, list[str]]]) -> Document:
-        jobs = {job.key: (job, set(ids)) for job, ids in group}
-        news: list[Contribution] = []
-        for doc in self.job_store.query(
-            {"uuid": {"$in": [job.uuid for job, _ in group]}},
-            properties=["uuid", "index", "output"],
+            {"uuid": {"$in": [job.uuid for job in jobs.values()]}},
+            properties=["uuid", "index", "completed_at", "output"],
             load=False,
         ):
-            key = f"{doc['uuid']}:{doc['index']}"
-            if key not in jobs:
+            found = jobs.get(f"{doc['uuid']}:{doc['index']}")
+            if found is None:
                 continue
-            job, concerned = jobs[key]
-            said = list(contributions(job, doc["output"]))
+            # it may have run again since it was looked at
+            job = replace(found, completed_at=doc.get("completed_at") or "")
+            said = {each.candidate_id: each for each in contributions(job, doc["output"])}
+            yield from (said[identifier] for identifier in said.keys() & ids)
             label = label_of(job.stage, doc["output"])
-            gone = concerned - {each.candidate_id for each in said}
-            said += [Contribution(each, label, key, job.order, None, {}) for each in sorted(gone)]
-            news += said
-        existing = self._existing({each.candidate_id for each in news})
-        return {"existing": existing, "news": news, "n_jobs": len(group)}
+            for identifier in existing.keys() - said.keys():
+                held = held_order(existing[identifier], label)
+                if held is not None and held[1] == job.uuid and replaces(job.order, held):
+                    yield Contribution(identifier, label, job.key, job.order, None, {})
 
-    def _concluded_otherwise(self) -> Iterator[Document]:
-        """Yield candidates that a builder with other arguments may have concluded otherwise."""
+    def _concluded_otherwise(self) -> list[str]:
+        """Return candidates that a builder with other arguments may have concluded otherwise."""
         found = []
         for doc in self.candidates.store.query({"relaxation": {"$ne": None}}, properties=_RELAXED):
             relaxation = doc["relaxation"]
             failed = self.failures.keys() & set(relaxation.get("step_uuids") or ())
             if relaxation.get("stand_in") or failed:
                 found.append(doc["candidate_id"])
-        for part in _parts(sorted(found)):
-            yield {"existing": self._existing(part), "news": [], "n_jobs": 0}
+        return sorted(found)
 
-    def _existing(self, ids: Iterable[str]) -> dict[str, Document]:
-        """Return candidates as stored, by identifier."""
-        existing = {}
-        for part in _parts(sorted(ids)):
-            for doc in self.candidates.store.query({"candidate_id": {"$in": part}}):
-                doc.pop("_id", None)
-                doc.pop("last_updated", None)
-                existing[doc["candidate_id"]] = doc
-        return existing
+
+def _group(changed: Iterator[Changed]) -> list[Changed]:
+    """Take jobs until they concern as many candidates as are merged at once."""
+    group: list[Changed] = []
+    size = 0
+    for job, ids in changed:
+        group.append((job, ids))
+        size += len(ids)
+        if size >= _CANDIDATES_AT_ONCE:
+            break
+    return group
 
 
 def _parts(ids: list[str]) -> Iterator[list[str]]:

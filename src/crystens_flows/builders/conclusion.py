@@ -10,7 +10,6 @@ from crystens_flows.relaxation import N_STEPS
 from crystens_flows.schemas import CandidateStatus
 
 Document = dict[str, Any]
-Order = tuple[str, str, int]
 
 STAND_IN_REASON = "relaxed by a stand-in for VASP, which is no result of DFT"
 """Why a candidate is refused whose relaxation is marked as made by a stand-in."""
@@ -21,7 +20,6 @@ _FAILED_STEP = re.compile(r"(relaxation failed: step (\d) of \d)(: .*)?")
 
 def concluded(
     doc: Document,
-    orders: Mapping[str, Order],
     failures: Mapping[str, str],
     *,
     accept_stand_in: bool,
@@ -33,8 +31,6 @@ def concluded(
     ----------
     doc
         The candidate.
-    orders
-        Order of the jobs in the JobStore by ``"uuid:index"``.
     failures
         Errors by uuid of the job: what a failed step of the relaxation ended with. A text that the
         candidate has from an earlier time stays where there is none.
@@ -47,10 +43,13 @@ def concluded(
     dict
         The candidate with the derived fields.
     """
-    screens = sorted(
-        doc["screens"].items(), key=lambda item: orders.get(doc["jobs"][item[0]], ("", "", 0))
+    ended = doc["completed_at"]
+    # those of an earlier version, which kept no times, stay in the order they were stored in
+    by_time = sorted(
+        doc["screens"],
+        key=lambda name: (ended[name], doc["jobs"][name]) if name in ended else ("", ""),
     )
-    latest = [record for _, record in reversed(screens)]
+    latest = [doc["screens"][name] for name in reversed(by_time)]
     doc = {**doc, **_relaxed(doc, failures, accept_stand_in=accept_stand_in)}
     status, rejected_by, reason = _status(doc, accept_stand_in=accept_stand_in)
     return {

@@ -8,11 +8,12 @@ from typing import Any
 
 from pymatgen.core import Composition
 
-from crystens_flows.builders.conclusion import Order, concluded
+from crystens_flows.builders.conclusion import concluded
 from crystens_flows.schemas import CandidateDocument, CandidateStatus, Provenance, candidate_id
-from crystens_flows.schemas.candidate import SCHEMA_VERSION
+from crystens_flows.schemas.candidate_versions import upgraded
 
 Document = dict[str, Any]
+Order = tuple[str, str, int]
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,57 @@ class StageJob:
 
     @property
     def order(self) -> Order:
-        """Of two jobs that say the same of a candidate, the higher counts: the later one."""
+        """When it ended, and what tells apart jobs that ended at once."""
         return (self.completed_at, self.uuid, self.index)
+
+
+def held_order(doc: Document, label: str) -> Order | None:
+    """
+    Return the order of the job that a candidate names.
+
+    Parameters
+    ----------
+    doc
+        The candidate; its ``jobs`` and ``completed_at`` are enough.
+    label
+        The stage, or the name of the screen.
+
+    Returns
+    -------
+    tuple or None
+        As :attr:`StageJob.order`; None where it names none.
+    """
+    key = (doc.get("jobs") or {}).get(label)
+    if key is None:
+        return None
+    uuid, _, index = key.rpartition(":")
+    return ((doc.get("completed_at") or {}).get(label, ""), uuid, int(index))
+
+
+def replaces(new: Order, held: Order | None) -> bool:
+    """
+    Return whether what a job says stands in place of what a candidate holds.
+
+    Of two jobs the later one counts. Of one job that ran again the last run does, whatever clock
+    its worker had: a rerun has a higher index, or takes the place of the former in the JobStore.
+
+    Parameters
+    ----------
+    new
+        Order of the job in the JobStore.
+    held
+        Order of the job that the candidate names.
+
+    Returns
+    -------
+    bool
+        False where it is the same run.
+    """
+    if held is None:
+        return True
+    if new[1] == held[1]:
+        return new[2] > held[2] or (new[2] == held[2] and new[0] != held[0])
+    return new > held
 
 
 @dataclass(frozen=True)
@@ -197,19 +247,9 @@ def _plain(record: Document) -> Document:
     return {name: value for name, value in record.items() if not name.startswith("@")}
 
 
-_SINCE_VERSION_1 = {
-    "energy_above_hull": None,
-    "known_as": None,
-    "tuning": None,  # version 2
-    "energy_above_hull_dft": None,  # version 3
-}
-"""Fields that candidates stored by earlier versions of the package do not have."""
-
-
 def merge(
     existing: Document | None,
     news: Iterable[Contribution],
-    orders: Mapping[str, Order],
     failures: Mapping[str, str] | None = None,
     *,
     accept_stand_in: bool = False,
@@ -220,11 +260,9 @@ def merge(
     Parameters
     ----------
     existing
-        The candidate as stored; None where there is none yet.
+        The candidate as stored, by any version of the package; None where there is none yet.
     news
         The contributions.
-    orders
-        Order of the jobs in the JobStore by ``"uuid:index"``.
     failures, accept_stand_in
         As for :func:`~crystens_flows.builders.conclusion.concluded`.
 
@@ -233,18 +271,15 @@ def merge(
     dict or None
         The candidate without ``last_updated``; None where it does not exist (any more).
     """
-    changed = ("screens", "jobs", "versions")
-    doc = existing and {
-        **_SINCE_VERSION_1,
-        **existing,
-        **{name: dict(existing[name]) for name in changed},
-        "schema_version": SCHEMA_VERSION,
-    }
+    doc = None
+    if existing is not None:
+        doc = upgraded(existing)
+        doc |= {name: dict(doc[name]) for name in ("screens", "jobs", "completed_at", "versions")}
     for new in sorted(news, key=lambda each: each.order):
         if doc is None and (new.label != "decode" or new.content is None):
             continue
-        held = orders.get(doc["jobs"].get(new.label, ""), ("", "", 0)) if doc is not None else None
-        if held is not None and held > new.order:
+        held = held_order(doc, new.label) if doc is not None else None
+        if held != new.order and not replaces(new.order, held):
             continue
         if new.content is None:
             if new.label == "decode":
@@ -254,7 +289,7 @@ def merge(
         doc = _applied(doc, new)
     if doc is None:
         return None
-    return concluded(doc, orders, failures or {}, accept_stand_in=accept_stand_in)
+    return concluded(doc, failures or {}, accept_stand_in=accept_stand_in)
 
 
 def _applied(doc: Document | None, new: Contribution) -> Document:
@@ -262,7 +297,7 @@ def _applied(doc: Document | None, new: Contribution) -> Document:
     if new.label == "decode":
         kept = (
             *("screens", "selection", "tuning", "relaxation", "relaxed_structure"),
-            *("jobs", "versions"),
+            *("jobs", "completed_at", "versions"),
         )
         before = {name: doc[name] for name in kept if name in doc} if doc is not None else {}
         doc = {**_decoded(content), **before}
@@ -277,13 +312,14 @@ def _applied(doc: Document | None, new: Contribution) -> Document:
     elif new.label not in ("decode", "sample"):
         doc["screens"][new.label] = content
     doc["jobs"][new.label] = new.job
+    doc["completed_at"][new.label] = new.order[0]
     doc["versions"][new.label] = new.versions
     return doc
 
 
 def _forget(doc: Document, label: str) -> None:
-    doc["jobs"].pop(label, None)
-    doc["versions"].pop(label, None)
+    for name in ("jobs", "completed_at", "versions"):
+        doc[name].pop(label, None)
     if label == "select":
         doc["selection"] = None
     elif label == "tune":

@@ -12,7 +12,9 @@ from crystens_flows.schemas.stages import ScreenRecord, SelectRecord, TuneRecord
 from crystens_flows.schemas.types import StructureField
 from crystens_flows.candidate_status import CandidateStatus
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+"""Version of the documents; 2: hull, known crystals, tuning; 3: steps of relaxations and their
+energies of DFT; 4: when jobs ended."""
 
 
 class CandidateDocument(BaseModel):
@@ -25,22 +27,24 @@ class CandidateDocument(BaseModel):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
-    schema_version: int = SCHEMA_VERSION
-    candidate_id: str
-    campaign: str
+    schema_version: int = Field(SCHEMA_VERSION, description="Version of this document.")
+    candidate_id: str = Field(description="'c-' and 20 hexadecimal digits; unique.")
+    campaign: str = Field(description="Name of the campaign.")
     index: int = Field(description="Index of the sample in its campaign, from 0.")
-    status: CandidateStatus
+    status: CandidateStatus = Field(description="How far it has come.")
     rejected_by: str | None = Field(None, description="'decode', a screen, 'select' or 'relax'.")
     reason: str | None = Field(None, description="Why it was rejected.")
 
     formula: str | None = Field(None, description="Reduced formula.")
     chemsys: str | None = Field(None, description="Elements in alphabetical order, 'Cl-Na'.")
-    elements: list[str] = Field(default_factory=list)
-    n_elements: int | None = None
-    n_sites: int | None = None
+    elements: list[str] = Field(default_factory=list, description="In alphabetical order.")
+    n_elements: int | None = Field(None, description="Number of elements.")
+    n_sites: int | None = Field(None, description="Number of sites of the structure decoded.")
     space_group: int | None = Field(None, description="Space group number the tensor states.")
     structure: StructureField | None = Field(None, description="As decoded.")
-    consistency: dict[str, float | None] | None = None
+    consistency: dict[str, float | None] | None = Field(
+        None, description="Variances and disagreements of the raw tensor."
+    )
 
     formation_energy_per_atom: float | None = Field(
         None, description="Predicted by the last screen, eV/atom."
@@ -48,26 +52,40 @@ class CandidateDocument(BaseModel):
     energy_above_hull: float | None = Field(
         None, description="Predicted, above the hull of known compounds, eV/atom; negative below."
     )
-    smact_valid: bool | None = None
+    smact_valid: bool | None = Field(None, description="Whether charges can balance (SMACT).")
     known_as: str | None = Field(None, description="Id of the known crystal that it equals.")
-    screens: dict[str, ScreenRecord] = Field(default_factory=dict)
-    selection: SelectRecord | None = None
+    screens: dict[str, ScreenRecord] = Field(
+        default_factory=dict, description="What each screen found, by its name."
+    )
+    selection: SelectRecord | None = Field(None, description="The decision on it.")
     tuning: TuneRecord | None = Field(None, description="What was changed before relaxation.")
 
-    relaxed_structure: StructureField | None = None
+    relaxed_structure: StructureField | None = Field(
+        None, description="After the last relaxation that finished."
+    )
     energy_per_atom: float | None = Field(None, description="After relaxation, eV/atom.")
     energy_above_hull_dft: float | None = Field(
         None,
         description="From a relaxation comparable with the Materials Project, eV/atom; never of "
         "a model.",
     )
-    relaxation: RelaxDocument | None = None
+    relaxation: RelaxDocument | None = Field(
+        None, description="The four relaxations; its structure is `relaxed_structure`."
+    )
 
-    provenance: Provenance
+    provenance: Provenance = Field(description="What it was sampled from.")
     jobs: dict[str, str] = Field(
         default_factory=dict, description="'uuid:index' of the job of each stage."
+    )
+    completed_at: dict[str, str] = Field(
+        default_factory=dict,
+        description="When the job of each stage ended, by the clock of its worker: with `jobs` it "
+        "says which run of a job was read.",
     )
     versions: dict[str, dict[str, str]] = Field(
         default_factory=dict, description="Versions of the packages by stage."
     )
-    last_updated: datetime = Field(default_factory=lambda: datetime.now(tz=UTC))
+    last_updated: datetime = Field(
+        default_factory=lambda: datetime.now(tz=UTC),
+        description="When the builder wrote it; later at each writing.",
+    )
