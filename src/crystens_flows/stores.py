@@ -202,7 +202,7 @@ def _from_uri(given: str) -> Stores:
         data = GridFSStore(None, DATA_STORE, uri=uri, compression=True, mongoclient_kwargs=TIMEOUT)
         candidates = MongoStore(None, "candidates", uri=uri, mongoclient_kwargs=TIMEOUT)
     # what pymongo says of a URI that it cannot take apart may quote parts of the password
-    except (PyMongoError, ValueError) as exc:
+    except (PyMongoError, ValueError):
         raise StoreError(
             f"store {shown}: not a URI of the form mongodb://USER:PASSWORD@HOST:PORT/DATABASE, in "
             "which user and password have their special characters as %XX"

@@ -16,6 +16,7 @@ from crystens_flows.cli import (
     discover,
     evaluate,
     generate,
+    init,
     relax,
     relaxations,
     screen,
@@ -71,6 +72,7 @@ app.command()(screen.screen)
 app.command()(evaluate.evaluate)
 app.command()(relax.relax)
 app.command()(check.check)
+app.command()(init.init)
 app.command("train-m3gnet")(train_m3gnet.train_m3gnet_command)
 app.command()(candidates.build)
 candidates.app.command()(relaxations.relaxations)
