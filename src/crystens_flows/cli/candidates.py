@@ -112,10 +112,10 @@ def build(
     Run it after a flow ran with run_locally, jf or FireWorks; 'crystens discover' runs it itself.
     """
     from crystens_flows.builders import CandidateBuilder
-    from crystens_flows.stores import open_stores
+    from crystens_flows.stores import ensure_indexes, open_stores
 
     stores = open_stores(store, create=watch)
-    stores.candidates.ensure_indexes()
+    ensure_indexes(stores)
     builder = CandidateBuilder(stores.job_store, stores.candidates, accept_stand_in)
     while True:
         with progress_bar("building candidates"):
