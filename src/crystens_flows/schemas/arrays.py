@@ -20,7 +20,7 @@ class ArrayBlob(MSONable):
     Parameters
     ----------
     array
-        The array, of any shape and numeric type.
+        The array, of any shape; of numbers, byte strings, or fields of these.
     """
 
     def __init__(self, array: np.ndarray) -> None:
@@ -32,7 +32,7 @@ class ArrayBlob(MSONable):
             "@module": type(self).__module__,
             "@class": type(self).__name__,
             "shape": list(self.array.shape),
-            "dtype": self.array.dtype.str,
+            "dtype": self._dtype(),
             "zlib_base64": base64.b64encode(zlib.compress(self.array.tobytes(), 6)).decode(),
         }
 
@@ -40,7 +40,14 @@ class ArrayBlob(MSONable):
     def from_dict(cls, d: dict[str, Any]) -> ArrayBlob:
         """Restore the array from :meth:`as_dict`."""
         raw = zlib.decompress(base64.b64decode(d["zlib_base64"]))
-        return cls(np.frombuffer(raw, dtype=d["dtype"]).reshape(d["shape"]).copy())
+        dtype = d["dtype"]
+        if not isinstance(dtype, str):
+            dtype = [(name, *rest) for name, *rest in dtype]
+        return cls(np.frombuffer(raw, dtype=dtype).reshape(d["shape"]).copy())
+
+    def _dtype(self) -> str | list[list[str]]:
+        dtype = self.array.dtype
+        return dtype.str if dtype.names is None else [list(field) for field in dtype.descr]
 
     def __eq__(self, other: object) -> bool:
         """Compare type, shape and values."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pymatgen.core import Structure
 
@@ -33,16 +33,41 @@ def find_duplicates(structures: Sequence[Structure]) -> list[int | None]:
     duplicate_of: list[int | None] = [None] * len(structures)
     by_formula: dict[str, list[int]] = defaultdict(list)
     for i, structure in enumerate(structures):
-        by_formula[structure.composition.element_composition.reduced_formula].append(i)
+        by_formula[reduced_formula(structure)].append(i)
     for indices in by_formula.values():
-        if len(indices) == 1:
-            continue
-        kept = CrystalIndex()
-        for i in indices:
-            cell = reduce_cell(structures[i])
-            if cell is None:
-                continue
-            duplicate_of[i] = kept.find(cell)
-            if duplicate_of[i] is None:
-                kept.add(cell, i)
+        if len(indices) > 1:
+            found = first_equals(structures[i] for i in indices)
+            for i, first in zip(indices, found, strict=True):
+                duplicate_of[i] = None if first is None else indices[first]
     return duplicate_of
+
+
+def first_equals(structures: Iterable[Structure]) -> list[int | None]:
+    """
+    Find duplicates among structures of one reduced formula; see :func:`find_duplicates`.
+
+    Parameters
+    ----------
+    structures
+        The structures, which may be made one at a time: only what the comparison needs is kept,
+        and that of the first of equal ones only.
+
+    Returns
+    -------
+    list of int or None
+        For each structure the index of the earlier one it equals, or None.
+    """
+    duplicate_of: list[int | None] = []
+    kept = CrystalIndex()
+    for i, structure in enumerate(structures):
+        cell = reduce_cell(structure)
+        first = None if cell is None else kept.find(cell)
+        duplicate_of.append(first)
+        if cell is not None and first is None:
+            kept.add(cell, i)
+    return duplicate_of
+
+
+def reduced_formula(structure: Structure) -> str:
+    """Return the formula that equal crystals share: elements alone, without oxidation states."""
+    return str(structure.composition.element_composition.reduced_formula)

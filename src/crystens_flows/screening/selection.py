@@ -14,6 +14,12 @@ from pymatgen.core import Structure
 from crystens_flows.errors import InputError
 from crystens_flows.schemas import SelectRecord
 from crystens_flows.screening.duplicates import find_duplicates
+from crystens_flows.screening.selection_pool import (
+    CHOSEN,
+    outside_the_pool,
+    place_pool,
+    reason_of_place,
+)
 
 QUANTITIES = {
     "formation_energy_per_atom": "formation energy",
@@ -146,8 +152,8 @@ def select(candidates: Sequence[Rankable], rules: SelectionRules) -> list[Select
     InputError
         If an identifier is given twice or a quantity is not finite.
     """
-    _check_input(candidates)
-    values = [_value(each, rules) for each in candidates]
+    check_input(candidates)
+    values = [ranked_value(each, rules) for each in candidates]
     records = [
         SelectRecord(candidate_id=each.candidate_id, decision="ranked", value=value)
         for each, value in zip(candidates, values, strict=True)
@@ -159,15 +165,16 @@ def select(candidates: Sequence[Rankable], rules: SelectionRules) -> list[Select
     for i, value in enumerate(values):
         if value is None:
             records[i].decision = "filtered"
-            records[i].reason = f"nothing to rank by: {_missing(candidates[i], rules)} unknown"
-    for failing in _filters(rules):
+            records[i].reason = nothing_to_rank_by(candidates[i], rules)
+    for failing in filters(rules):
         order = _take_out(order, records, [failing(each) for each in candidates])
     order = _take_out_duplicates(order, records, candidates)
     _decide(order, records, candidates, rules)
     return records
 
 
-def _check_input(candidates: Sequence[Rankable]) -> None:
+def check_input(candidates: Sequence[Rankable]) -> None:
+    """Raise if an identifier is given twice or a quantity is not finite."""
     repeated = [name for name, n in Counter(c.candidate_id for c in candidates).items() if n > 1]
     if repeated:
         raise InputError(f"{repeated[0]} is given more than once: give each candidate once")
@@ -183,7 +190,8 @@ def _weights(rules: SelectionRules) -> Mapping[str, float]:
     return rules.weights if rules.rank_by == "weighted" else {rules.rank_by: 1.0}
 
 
-def _value(candidate: Rankable, rules: SelectionRules) -> float | None:
+def ranked_value(candidate: Rankable, rules: SelectionRules) -> float | None:
+    """Return what is ranked, eV/atom; None where it is unknown."""
     total = 0.0
     for name, weight in _weights(rules).items():
         value = candidate.quantities.get(name)
@@ -193,16 +201,17 @@ def _value(candidate: Rankable, rules: SelectionRules) -> float | None:
     return total
 
 
-def _missing(candidate: Rankable, rules: SelectionRules) -> str:
+def nothing_to_rank_by(candidate: Rankable, rules: SelectionRules) -> str:
+    """Say which quantities are unknown."""
     names = [name for name in _weights(rules) if candidate.quantities.get(name) is None]
-    return " and ".join(QUANTITIES[name] for name in names)
+    return f"nothing to rank by: {' and '.join(QUANTITIES[name] for name in names)} unknown"
 
 
 def _named(rules: SelectionRules) -> str:
     return QUANTITIES.get(rules.rank_by, "weighted sum")
 
 
-def _filters(rules: SelectionRules) -> list[Callable[[Rankable], str | None]]:
+def filters(rules: SelectionRules) -> list[Callable[[Rankable], str | None]]:
     """Return, for each filter that is set, what gives the reason why a candidate falls, or None."""
     found: list[Callable[[Rankable], str | None]] = []
     for name, called in QUANTITIES.items():
@@ -256,10 +265,15 @@ def _take_out_duplicates(
             kept = candidates[left[first]].candidate_id
             records[i].decision = "duplicate"
             records[i].duplicate_of = kept
-            records[i].reason = f"duplicate: of {kept}"
+            records[i].reason = duplicate_reason(kept)
             records[i].rank = rank
             records[i].n_ranked = len(order)
     return [i for i in order if duplicate_of[i] is None]
+
+
+def duplicate_reason(kept: str) -> str:
+    """Say of which candidate another is a duplicate."""
+    return f"duplicate: of {kept}"
 
 
 def _decide(
@@ -270,37 +284,34 @@ def _decide(
 ) -> None:
     """Divide the ranking into selected, pool and the rest."""
     pool = order[: rules.n_pool]
-    limit = rules.max_per_chemical_system or len(pool)
-    systems = {i: candidates[i].structure.chemical_system for i in pool}
-    taken: dict[str, list[int]] = defaultdict(list)
-    selected: list[int] = []
-    crowded: list[int] = []
-    for i in pool:
-        if len(taken[systems[i]]) >= limit:
-            crowded.append(i)
-        elif len(selected) < rules.n_select:
-            taken[systems[i]].append(i)
-            selected.append(i)
-    # a pool without enough chemical systems is not left unused
-    filling = crowded[: rules.n_select - len(selected)]
-    chosen, crowd = {*selected, *filling}, set(crowded)
+    systems = [candidates[i].structure.chemical_system for i in pool]
+    places = place_pool(systems, rules.n_select, rules.max_per_chemical_system)
+    holders: dict[str, list[str]] = defaultdict(list)
+    for i, system, place in zip(pool, systems, places, strict=True):
+        if place == "taken":
+            holders[system].append(candidates[i].candidate_id)
+    n_chosen = sum(place in CHOSEN for place in places)
     for rank, i in enumerate(order, start=1):
         record = records[i]
         record.rank, record.n_ranked = rank, len(order)
-        at = f"rank {rank} of {len(order)} by {_named(rules)} ({record.value:.3f} eV/atom)"
-        if i in chosen:
-            record.decision, record.reason = "selected", at
-            if i in crowd:
-                record.reason += f"; one more of {systems[i]}, as the pool has too few systems"
-        elif rank > len(pool):
-            record.reason = f"outside the pool: {at}; the pool is the first {len(pool)}"
-        else:
-            record.decision = "pool"
-            if rules.n_select == 0:
-                why = "none asked for: n_select is 0"
-            elif i in crowd:
-                holders = ", ".join(candidates[j].candidate_id for j in taken[systems[i]])
-                why = f"chemical system taken: {systems[i]} by {holders}"
-            else:
-                why = f"others come first: {len(chosen)} of the pool are selected"
-            record.reason = f"{why}; {at}"
+        at = rank_in_words(record, rules)
+        if rank > len(pool):
+            record.reason = outside_the_pool(at, len(pool))
+            continue
+        place, system = places[rank - 1], systems[rank - 1]
+        record.decision = "selected" if place in CHOSEN else "pool"
+        record.reason = reason_of_place(
+            place,
+            at,
+            system=system,
+            holders=holders[system],
+            n_select=rules.n_select,
+            n_chosen=n_chosen,
+        )
+
+
+def rank_in_words(record: SelectRecord, rules: SelectionRules) -> str:
+    """Say at what rank a candidate is, by what."""
+    return (
+        f"rank {record.rank} of {record.n_ranked} by {_named(rules)} ({record.value:.3f} eV/atom)"
+    )
