@@ -66,26 +66,44 @@ def train(
             show_default=False,
         ),
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            "--minutes",
+            help="Pause after so many minutes, as before the walltime of a cluster's job; the same "
+            "command again goes on. The exit code is 0, as for a training that is done.",
+            show_default="no limit",
+        ),
+    ] = None,
     config: Config = None,
 ) -> None:
     """Train a generator; started again with the same folder, it continues."""
     from crystens_flows.cli.sources import dataset_file
-    from crystens_flows.generators import train_generator
+    from crystens_flows.generators import SHIPPED_GENERATORS, TrainingPaused, train_generator
 
     file = None if data is None else dataset_file(data, output, seed)
-    with progress_bar("training") as progress:
-        trained = train_generator(
-            generator,
-            file,
-            output,
-            seed=seed,
-            steps=steps,
-            settings=settings,
-            progress=progress,
+    try:
+        with progress_bar("training") as progress:
+            trained = train_generator(
+                generator,
+                file,
+                output,
+                seed=seed,
+                steps=steps,
+                settings=settings,
+                progress=progress,
+                seconds=None if minutes is None else 60 * minutes,
+            )
+    except TrainingPaused as paused:
+        say(
+            f"paused: step {paused.done} of {paused.total}, state in {output}\n"
+            "go on: start the same command again"
         )
+        return
+    folder = f"./{output}" if str(output) in SHIPPED_GENERATORS else output
     say(
         f"trained: kind '{trained.kind}', {trained.card.get('training_minutes')} minutes, "
-        f"checkpoint in {output}\nsample from it: crystens sample --generator {output}"
+        f"checkpoint in {output}\nsample from it: crystens sample --generator {folder}"
     )
 
 

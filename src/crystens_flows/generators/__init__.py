@@ -9,7 +9,8 @@ from typing import Any
 
 from crystens_flows.errors import CheckpointError, InputError, import_extra
 from crystens_flows.generators.base import Generator, Progress
-from crystens_flows.generators.checkpoints import read_header, refuse_foreign
+from crystens_flows.generators.checkpoints import CONFIG_FILE, read_header, refuse_foreign
+from crystens_flows.generators.pause import TrainingPaused, pause_after
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 
@@ -21,7 +22,9 @@ GENERATOR_CLASSES = {
 }
 """Where the class of each kind of generator is, imported when it is needed."""
 
-SHIPPED_GENERATORS = {"default": SHIPPED_WEIGHTS / "default"}
+SHIPPED_GENERATORS = {
+    file.parent.name: file.parent for file in sorted(SHIPPED_WEIGHTS.glob(f"*/{CONFIG_FILE}"))
+}
 """Checkpoints that come with the package, by the name given to ``--generator``."""
 
 SHIPPED_DATA = (
@@ -148,6 +151,7 @@ def train_generator(
     steps: int | None = None,
     settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    seconds: float | None = None,
 ) -> Generator:
     """
     Train a generator and save its checkpoint.
@@ -168,6 +172,9 @@ def train_generator(
         Settings of the generator by name; its defaults for the others.
     progress
         Called with the steps done and the steps in all.
+    seconds
+        Time for this start, the preparation of the data included. The training pauses after the
+        step at which it is used up, and goes on at the next start as if it had not paused.
 
     Returns
     -------
@@ -176,8 +183,11 @@ def train_generator(
 
     Raises
     ------
+    TrainingPaused
+        If the time is used up before the last step; the state is written.
     InputError
-        If there is no such generator to train, or it has no such setting.
+        If there is no such generator to train, it has no such setting, or the time is not
+        positive.
     DatasetError
         If the data set cannot be read or lacks a split.
     OutputFolderError
@@ -189,6 +199,7 @@ def train_generator(
         raise InputError(
             f"unknown generator '{name}': can be trained: {', '.join(sorted(TRAINABLE_GENERATORS))}"
         )
+    progress = pause_after(seconds, progress)
     refuse_foreign(folder)
     data = SHIPPED_DATA if dataset is None else str(dataset)
     return generator_class(TRAINABLE_GENERATORS[name]).fit(
@@ -207,6 +218,7 @@ __all__ = [
     "SHIPPED_GENERATORS",
     "TRAINABLE_GENERATORS",
     "Generator",
+    "TrainingPaused",
     "generator_class",
     "generator_sha256",
     "load_generator",

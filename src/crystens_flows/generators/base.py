@@ -70,7 +70,9 @@ class Generator(ABC):
             Settings of the kind by name, as a configuration file gives them; defaults for the
             others.
         progress
-            Called with the steps done and the steps in all.
+            Called after each step with the steps done and the steps in all. Where it raises
+            :class:`~crystens_flows.generators.pause.TrainingPaused`, the state is written and
+            training ends with that; the next start goes on as if there had been no pause.
 
         Returns
         -------

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from jobflow import Maker, job
 
-from crystens_flows.schemas import ArrayBlob, Provenance, SampleDocument
+from crystens_flows.errors import CheckpointError
+from crystens_flows.schemas import ArrayBlob, Provenance, SampleDocument, TrainDocument
 
 if TYPE_CHECKING:
     from crystens_flows.generators import Generator
@@ -50,7 +51,12 @@ class SampleMaker(Maker):
 
     @job(output_schema=SampleDocument, data=ArrayBlob)
     def make(
-        self, n_samples: int, seed: int = 0, start: int = 0, campaign: str = "default"
+        self,
+        n_samples: int,
+        seed: int = 0,
+        start: int = 0,
+        campaign: str = "default",
+        trained: TrainDocument | None = None,
     ) -> SampleDocument:
         """
         Sample.
@@ -65,15 +71,31 @@ class SampleMaker(Maker):
             Index of the first sample.
         campaign
             Name of the campaign the candidates belong to.
+        trained
+            Output of a :class:`~crystens_flows.jobs.TrainMaker` whose checkpoint to sample from,
+            in place of the generator of this maker.
 
         Returns
         -------
         SampleDocument
             The tensors, float32 of shape (n_samples, 4, 64, 64), in the additional store.
+
+        Raises
+        ------
+        CheckpointError
+            If there is no such checkpoint, it is damaged, or no longer the one that was trained.
         """
         from crystens_flows.generators import generator_sha256
 
-        generator = _loaded(self.generator, generator_sha256(self.generator))
+        name = self.generator if trained is None else trained.checkpoint
+        sha256 = generator_sha256(name)
+        if trained is not None and sha256 != trained.checkpoint_sha256:
+            raise CheckpointError(
+                f"the checkpoint in {name} has SHA-256 {sha256}, not the "
+                f"{trained.checkpoint_sha256} of the training it is to come from: it was trained "
+                "on or replaced; give its folder as generator to sample from it as it is"
+            )
+        generator = _loaded(name, sha256)
         tensors = generator.sample(n_samples, seed, start)
         return SampleDocument(
             provenance=Provenance(

@@ -17,6 +17,7 @@ from crystens_flows.generators.adversarial.weights import kept_at, load_state, s
 from crystens_flows.generators.base import Progress
 from crystens_flows.generators.checkpoints import write_atomically
 from crystens_flows.generators.imagen.data import Crystals
+from crystens_flows.generators.pause import report
 
 SAVE_SECONDS = 180.0
 """How often the state is written within an epoch."""
@@ -84,6 +85,8 @@ class AdversarialTrainer:
             is kept.
         CheckpointError
             If the state of an earlier start is damaged, or of networks of other sizes.
+        TrainingPaused
+            If `progress` raises it; the state is written.
         """
         self._resume()
         saved, writing = time.monotonic(), 0.0
@@ -101,8 +104,7 @@ class AdversarialTrainer:
                 self._save()
                 saved = time.monotonic()
                 writing = saved - now
-            if progress is not None:
-                progress(self.step, self.steps)
+            report(progress, self.step, self.steps, self._save)
 
     def _render(self, rows: np.ndarray) -> np.ndarray:
         return to_images(self.crystals.tensors(rows))

@@ -28,6 +28,7 @@ from crystens_flows.generators.flow.specification import (
     SpecificationModel,
     tokenise,
 )
+from crystens_flows.generators.pause import report
 from crystens_flows.generators.training_set import TrainingSet
 
 SPACE_GROUP_DROPOUT = 0.15
@@ -74,6 +75,7 @@ class Trainer(Generic[Model]):
     seconds: float = 0.0
     average: Model = field(init=False)
     best: dict[str, Any] | None = None
+    order: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         self.average = copy.deepcopy(self.model).requires_grad_(False)
@@ -129,6 +131,7 @@ class Trainer(Generic[Model]):
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "best": self.best,
+            "order": self.order,
             "torch_rng": torch.get_rng_state(),
             "numpy_rng": json.dumps(rng.bit_generator.state),
         }
@@ -155,11 +158,32 @@ class Trainer(Generic[Model]):
             torch.set_rng_state(state["torch_rng"])
             rng.bit_generator.state = json.loads(state["numpy_rng"])
             self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+            self.order = state.get("order")  # states of the first versions have none
         except Exception as exc:
             raise CheckpointError(
                 f"{self.state_file} cannot be continued from ({type(exc).__name__}): "
                 "delete it to train from the start"
             ) from exc
+
+    def epoch(
+        self, n_sites: np.ndarray, rng: np.random.Generator, max_sites: int, max_pairs: int
+    ) -> Iterator[np.ndarray]:
+        """
+        Give the batches of an epoch, of one that was interrupted those that are left.
+
+        Parameters and what is yielded are those of :func:`batches_by_size`.
+        """
+        if self.order is None:
+            self.order = {"rng": json.dumps(rng.bit_generator.state), "taken": 0}
+        drawn = np.random.default_rng()
+        drawn.bit_generator.state = json.loads(self.order["rng"])
+        batches = list(batches_by_size(n_sites, drawn, max_sites, max_pairs))
+        if self.order["taken"] == 0:
+            rng.bit_generator.state = drawn.bit_generator.state
+        while self.order["taken"] < len(batches):
+            self.order["taken"] += 1
+            yield batches[self.order["taken"] - 1]
+        self.order = None
 
 
 def batches_by_size(
@@ -298,7 +322,7 @@ def train_flow(
 
     running: list[list[float]] = []
     while trainer.step < trainer.steps:
-        for batch in batches_by_size(train.n_sites, rng, max_sites, max_pairs):
+        for batch in trainer.epoch(train.n_sites, rng, max_sites, max_pairs):
             began = time.monotonic()
             network.train()
             pair = flow_loss(network, train, batch, rng, device=device, training=True)
@@ -312,8 +336,7 @@ def train_flow(
                     train_coordinates=float(coordinates), train_lattice=float(cell), **validate()
                 )
             trainer.save(rng, force=trainer.step == trainer.steps)
-            if progress is not None:
-                progress(trainer.step, trainer.steps)
+            report(progress, trainer.step, trainer.steps, lambda: trainer.save(rng, force=True))
             if trainer.step >= trainer.steps:
                 break
     final = validate()
@@ -400,8 +423,7 @@ def train_specification(
                     "average": copy.deepcopy(trainer.average.state_dict()),
                 }
         trainer.save(rng, force=trainer.step == trainer.steps)
-        if progress is not None:
-            progress(trainer.step, trainer.steps)
+        report(progress, trainer.step, trainer.steps, lambda: trainer.save(rng, force=True))
     if trainer.best is None:
         return validate()
     trainer.average.load_state_dict(trainer.best["average"])

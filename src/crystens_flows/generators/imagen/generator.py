@@ -24,7 +24,7 @@ from crystens_flows.generators.imagen.library import import_imagen
 from crystens_flows.generators.imagen.networks import NETWORKS
 from crystens_flows.generators.imagen.sampling import SampleNoise, sample_cascade
 from crystens_flows.generators.imagen.settings import DEFAULT_STEPS, ImagenSettings
-from crystens_flows.generators.imagen.training import NetworkTrainer, make_accelerator
+from crystens_flows.generators.imagen.training import NetworkTrainer, make_accelerator, together
 from crystens_flows.generators.settings import read_settings
 from crystens_flows.representation.layout import SHAPE
 
@@ -104,8 +104,7 @@ class ImagenGenerator(Generator):
             claim_folder(folder, claim | _flat(chosen.identity()))
         with accelerator.main_process_first():
             crystals = load_crystals(dataset, folder, write=accelerator.is_main_process)
-        if not accelerator.is_main_process:
-            progress = None
+        progress = together(progress, accelerator)
         networks, losses, seconds, taken = {}, {}, 0.0, {}
         for number, name in enumerate(NETWORKS):
             trainer = cls._trainer(name, chosen, folder, steps, seed, accelerator)

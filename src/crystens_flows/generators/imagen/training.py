@@ -27,6 +27,7 @@ from crystens_flows.generators.imagen.state import (
     read_progress,
     save_state,
 )
+from crystens_flows.generators.pause import TrainingPaused, report
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -60,6 +61,38 @@ def make_accelerator() -> Accelerator:
     accelerate = import_extra("accelerate", "imagen", PURPOSE)
     half = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     return accelerate.Accelerator(mixed_precision="bf16" if half else None)
+
+
+def together(progress: Progress | None, accelerator: Accelerator) -> Progress | None:
+    """
+    Let the main process report, and all processes pause at the step at which it is told to.
+
+    Parameters
+    ----------
+    progress
+        Called in the main process alone.
+    accelerator
+        The devices.
+
+    Returns
+    -------
+    callable or None
+        What to give to a training as its `progress`, in every process.
+    """
+    if accelerator.num_processes == 1:
+        return progress
+
+    def report_together(done: int, total: int) -> None:
+        paused = torch.zeros((), device=accelerator.device)
+        if accelerator.is_main_process and progress is not None:
+            try:
+                progress(done, total)
+            except TrainingPaused:
+                paused += 1
+        if accelerator.reduce(paused) > 0:
+            raise TrainingPaused(done, total)
+
+    return report_together
 
 
 @dataclass
@@ -120,7 +153,8 @@ class NetworkTrainer:
         )
         self.prepared: nn.Module = self.accelerator.prepare(self.network)
         self._saved = time.monotonic()
-        self._pause = SAVE_SECONDS
+        self._saved_step = 0
+        self._wait = SAVE_SECONDS
 
     @property
     def state_file(self) -> Path:
@@ -151,6 +185,8 @@ class NetworkTrainer:
             If the loss is no longer a number, or the state cannot be written.
         CheckpointError
             If the state cannot be read.
+        TrainingPaused
+            If `progress` raises it, in all processes at the same step; the state is written.
         """
         if self.state_file.is_file():
             state = load_state(self.state_file, self.network, self.average, self.optimizer)
@@ -167,8 +203,7 @@ class NetworkTrainer:
                 self._record(float(np.mean(losses)), held_out)
                 losses = []
             self._save(force=last)
-            if progress is not None:
-                progress(self.step, self.steps)
+            report(progress, self.step, self.steps, self._save_now)
         return self._validate(validation) if held_out is None else held_out
 
     def take_step(self, train: Crystals) -> float:
@@ -227,15 +262,21 @@ class NetworkTrainer:
         if not self.accelerator.is_main_process:
             return
         began = time.monotonic()
-        if not force and began - self._saved < self._pause:
+        if not force and began - self._saved < self._wait:
             return
         norms = torch._foreach_norm([p.detach() for p in self.network.parameters()])
         if not torch.isfinite(torch.stack(norms)).all():
             raise self._diverged("a parameter is not a number")
         progress = {"step": self.step, "seconds": self.seconds}
         save_state(self.state_file, self.network, self.average, self.optimizer, progress)
-        self._saved = time.monotonic()
-        self._pause = max(SAVE_SECONDS, (self._saved - began) / SAVE_SHARE)
+        self._saved, self._saved_step = time.monotonic(), self.step
+        self._wait = max(SAVE_SECONDS, (self._saved - began) / SAVE_SHARE)
+
+    def _save_now(self) -> None:
+        """Write the state, unless it is that of this step, before any process goes on."""
+        if self.step != self._saved_step:
+            self._save(force=True)
+        self.accelerator.wait_for_everyone()
 
     def _diverged(self, reason: str) -> TrainingError:
         kept = "no state had been written"
