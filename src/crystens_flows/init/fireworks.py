@@ -11,12 +11,15 @@ from crystens_flows.init.resources import Shares, clock
 from crystens_flows.init.sections import Sections
 from crystens_flows.init.surroundings import Surroundings
 
-CATEGORIES = ("cpu", "gpu")
-"""What jobs ask for with `_category`; a worker without one takes all."""
-
 LAUNCHPAD = "my_launchpad.yaml"
 JOBFLOW = "jobflow.yaml"
 STORE_FILE = "store.yaml"
+QUEUES = (
+    ("fworker_cpu.yaml", "my_qadapter.yaml"),
+    ("fworker_gpu.yaml", "qadapter_gpu.yaml"),
+)
+"""Which worker goes with what is submitted to SLURM."""
+
 _GPU_THREADS = 8
 _OPEN_SHARE = 0.8  # no job is begun in the last fifth of the time
 
@@ -63,15 +66,16 @@ def fireworks_files(
         ),
         LAUNCHPAD: _section("The database of the workflows." + secret, _launchpad(connection)),
         "my_fworker.yaml": _section(
-            "A worker that takes jobs of any category.", _fworker(surroundings.host, "")
+            "A worker that takes jobs of any category.", _fworker(surroundings.host)
         ),
-        **{
-            f"fworker_{name}.yaml": _section(
-                f"A worker that takes jobs of the category {name} alone: rlaunch -w FILE.",
-                _fworker(f"{surroundings.host}-{name}", name),
-            )
-            for name in CATEGORIES
-        },
+        "fworker_cpu.yaml": _section(
+            "A worker that takes all but jobs of the category gpu: rlaunch -w FILE.",
+            _fworker(f"{surroundings.host}-cpu", query='{"spec._category": {"$ne": "gpu"}}'),
+        ),
+        "fworker_gpu.yaml": _section(
+            "A worker that takes jobs of the category gpu alone: rlaunch -w FILE.",
+            _fworker(f"{surroundings.host}-gpu", category="gpu"),
+        ),
         JOBFLOW: _section(
             "What jobflow reads where a job runs: export JOBFLOW_CONFIG_FILE=THIS FILE.\n"
             "Jobs are submitted without a store, so that no password comes into their documents.",
@@ -109,8 +113,8 @@ def _launchpad(connection: Connection) -> dict[str, Any]:
     return spec
 
 
-def _fworker(name: str, category: str) -> dict[str, Any]:
-    return {"name": name, "category": category, "query": "{}"}
+def _fworker(name: str, category: str = "", query: str = "{}") -> dict[str, Any]:
+    return {"name": name, "category": category, "query": query}
 
 
 def _qadapters(folder: Path, surroundings: Surroundings) -> dict[str, Sections]:
@@ -122,12 +126,13 @@ def _qadapters(folder: Path, surroundings: Surroundings) -> dict[str, Sections]:
     rapid = f"rapidfire --timeout {int(_OPEN_SHARE * shares.gpu_seconds)}"
     return {
         "my_qadapter.yaml": _section(
-            "A job of the queue for each job, VASP above all: qlaunch rapidfire.",
+            "A job of the queue for each job, VASP above all:\n"
+            "qlaunch -w fworker_cpu.yaml -q THIS FILE rapidfire.",
             _qadapter(folder, surroundings, "cpu", "singleshot", cpu),
         ),
         "qadapter_gpu.yaml": _section(
             "A job of the queue with a GPU, which goes on as long as there are jobs of its\n"
-            "category: qlaunch -q THIS FILE rapidfire.",
+            "category: qlaunch -w fworker_gpu.yaml -q THIS FILE rapidfire.",
             _qadapter(folder, surroundings, "gpu", rapid, gpu),
         ),
     }

@@ -16,6 +16,7 @@ from crystens_flows.init.files import (
     config_files,
     default_folder,
 )
+from crystens_flows.init.fireworks import QUEUES
 from crystens_flows.init.jobflow_remote import PROJECT
 from crystens_flows.init.surroundings import Surroundings, look_around
 from crystens_flows.settings import get_settings
@@ -189,13 +190,18 @@ def _next_steps(
             "jf runner start",
         ]
     where = [] if named else [f"export FW_CONFIG_FILE={_quoted(folder / 'FW_config.yaml')}"]
-    launch = "qlaunch rapidfire --nlaunches infinite" if machine.slurm else "rlaunch rapidfire"
+    launch = ["rlaunch rapidfire"]
+    if machine.slurm:
+        launch = [
+            f"qlaunch -w {_quoted(folder / worker)} -q {_quoted(folder / adapter)} rapidfire"
+            for worker, adapter in QUEUES
+        ]
     return [
         *where,
         f"export JOBFLOW_CONFIG_FILE={_quoted(folder / 'jobflow.yaml')}",
         f"export CRYSTENS_FLOWS_STORE={_quoted(folder / STORE_FILE)}",
         "lpad get_wflows",
-        launch,
+        *launch,
     ]
 
 
