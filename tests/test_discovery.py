@@ -12,11 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from crystens_flows.discovery import (
-    DiscoveryOptions,
-    prepare_folder,
-    run_discovery,
-)
+from crystens_flows.campaign.options import DiscoveryOptions
+from crystens_flows.discovery import prepare_folder, run_discovery
 from crystens_flows.errors import OutputFolderError, StoreError
 from crystens_flows.generators import SHIPPED_GENERATORS
 from crystens_flows.report import render_report

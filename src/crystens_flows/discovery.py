@@ -8,18 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
+from crystens_flows.campaign.options import DiscoveryOptions, find_trained, make_flow, parts
 from crystens_flows.errors import OutputFolderError
-from crystens_flows.masking import StoreText
 from crystens_flows.schemas import CandidateStatus
-from crystens_flows.screening.pipeline import ScreeningOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from crystens_flows.candidates import CandidateStore
-    from crystens_flows.flows import DiscoveryFlowMaker
 
 OPTIONS_FILE = "options.yaml"
 SUMMARY_FILE = "summary.json"
@@ -29,29 +27,6 @@ STORE_FOLDER = "store"
 RUN_FOLDER = "run"
 RELAXED_FOLDER = "relaxed"
 FUNNEL = ("sampled", "decoded", "screened", "unique", "selected", "relaxed")
-
-
-class DiscoveryOptions(BaseModel):
-    """What a run does; kept in its folder, so that it can be continued and repeated."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    n_samples: int = Field(gt=0, description="Number of samples.")
-    seed: int = Field(0, ge=0, description="Seed of the sampling.")
-    generator: str = Field("default", description="Shipped name or folder of a checkpoint.")
-    checkpoint_sha256: str = Field("", description="SHA-256 of the generator's weights.")
-    campaign: str = Field("default", description="Name of the campaign.")
-    chunk_size: int = Field(64, gt=0, description="Samples a job.")
-    screening: ScreeningOptions = Field(
-        default_factory=ScreeningOptions, description="Screens, thresholds and selection."
-    )
-    tune: bool = Field(True, description="Whether selected candidates are tuned first.")
-    engine: str = Field(
-        "chgnet", description="What relaxes, as for crystens_flows.jobs.engines.relax_maker."
-    )
-    store: StoreText | None = Field(
-        None, repr=False, description="Store; None for the one in the run's folder."
-    )
 
 
 class DiscoverySummary(BaseModel):
@@ -125,25 +100,23 @@ def prepare_folder(folder: Path, options: BaseModel, command: str = "crystens di
             f"{folder} is in use and holds no run of '{command}': give another folder with -o"
         )
     folder.mkdir(parents=True, exist_ok=True)
+    write_options(folder, options)
+
+
+def write_options(folder: Path, options: BaseModel) -> None:
+    """
+    Keep the options of a run in its folder.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    options
+        The options.
+    """
+    temporary = folder / f".{OPTIONS_FILE}.tmp"
     temporary.write_text(yaml.safe_dump(options.model_dump(), sort_keys=False))
-    temporary.replace(file)
-
-
-def flow_maker(options: DiscoveryOptions) -> DiscoveryFlowMaker:
-    """Make the flow's maker from the options of a run."""
-    from crystens_flows.flows import DiscoveryFlowMaker
-    from crystens_flows.jobs import SampleMaker, SelectMaker, TuneMaker, prefilter_makers
-    from crystens_flows.jobs.engines import relax_maker
-
-    screening = options.screening
-    return DiscoveryFlowMaker(
-        sample_maker=SampleMaker(generator=options.generator),
-        screen_makers=prefilter_makers(screening),
-        select_maker=SelectMaker(rules=screening.selection, hull=screening.hull),
-        tune_maker=TuneMaker(hull=screening.hull) if options.tune else None,
-        relax_maker=relax_maker(options.engine),
-        chunk_size=options.chunk_size,
-    )
+    temporary.replace(folder / OPTIONS_FILE)
 
 
 def run_discovery(
@@ -190,24 +163,31 @@ def run_discovery(
     from crystens_flows.stores import open_stores
 
     # what they lack is said before anything is sampled
-    require(check_engine(options.engine, quick=True), options.engine)
+    require(check_engine(options.relaxer.engine, quick=True), options.relaxer.engine)
     load_hull(options.screening.hull)
-    generator = resolve_generator(options.generator)
-    sha256 = load_generator(generator).sha256
-    options = options.model_copy(update={"generator": generator, "checkpoint_sha256": sha256})
+    if options.train is None:
+        generator = resolve_generator(options.generator)
+        sha256 = load_generator(generator).sha256
+        options = options.model_copy(update={"generator": generator, "checkpoint_sha256": sha256})
     # A store that is named is opened first: where that fails, the folder stays free.
     stores = open_stores(options.store) if options.store else None
     prepare_folder(folder, options)
     stores = stores or open_stores(folder / STORE_FOLDER)
     try:
-        flow = flow_maker(options).make(options.n_samples, options.seed, options.campaign)
-        outcome = run(flow, stores.job_store, folder / RUN_FOLDER, progress=progress)
-        builder = CandidateBuilder(stores.job_store, stores.candidates, failures=outcome.errors)
-        builder.run_incrementally()
+        failed: dict[str, str] = {}
+        errors: dict[str, str] = {}
+        for place, part in zip(run_folders(folder, options), parts(options), strict=True):
+            extends = options.train is not None and part.start > 0
+            trained = find_trained(stores.job_store, options) if extends else None
+            flow = make_flow(options, part, trained)
+            outcome = run(flow, stores.job_store, place, progress=progress)
+            failed |= outcome.failed
+            errors |= outcome.errors
+        CandidateBuilder(stores.job_store, stores.candidates, failures=errors).run_incrementally()
         summary = summarise(
             stores.candidates,
             options,
-            failed_jobs=outcome.failed,
+            failed_jobs=failed,
             folder=str(folder),
             store=stores.description,
         )
@@ -215,6 +195,23 @@ def run_discovery(
     finally:
         stores.close()
     return summary
+
+
+def run_folders(folder: Path, options: DiscoveryOptions) -> list[Path]:
+    """
+    Return where the jobs of each part of a run are: the beginning, then the extensions.
+
+    Parameters
+    ----------
+    folder
+        Folder of the run.
+    options
+        Its options.
+    """
+    return [
+        folder / (f"{RUN_FOLDER}-from-{part.start}" if part.start else RUN_FOLDER)
+        for part in parts(options)
+    ]
 
 
 def summarise(
@@ -284,7 +281,7 @@ def summarise(
     ]
     return DiscoverySummary(
         campaign=options.campaign,
-        n_samples=options.n_samples,
+        n_samples=parts(options)[-1].stop,
         funnel=funnel,
         rejected={stage: dict(reasons) for stage, reasons in sorted(rejected.items())},
         failed_jobs=failed_jobs,
@@ -306,11 +303,10 @@ def _formula(document: dict[str, Any]) -> str:
 
 def of_run(options: DiscoveryOptions) -> dict[str, Any]:
     """Return the filter of a run's candidates, in a store that may hold those of others."""
-    return {
-        "provenance.checkpoint_sha256": options.checkpoint_sha256,
-        "provenance.seed": options.seed,
-        "index": {"$lt": options.n_samples},
-    }
+    criteria = {"provenance.seed": options.seed, "index": {"$lt": parts(options)[-1].stop}}
+    if options.train is None:  # else what is trained decides
+        criteria["provenance.checkpoint_sha256"] = options.checkpoint_sha256
+    return criteria
 
 
 def came_to(document: dict[str, Any]) -> list[str]:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from jobflow import Flow, Job, Maker
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from pymatgen.core import Structure
 
+from crystens_flows.campaign.options import RelaxerOptions
 from crystens_flows.discovery import OPTIONS_FILE, RUN_FOLDER, STORE_FOLDER, prepare_folder
 from crystens_flows.errors import InputError, OutputFolderError
-from crystens_flows.jobs.engines import relax_maker
 from crystens_flows.jobs.read import candidates_from_structures, provenance_of_structures
 from crystens_flows.jobs.relax_batch import BatchRelaxMaker
 from crystens_flows.masking import StoreText
@@ -34,27 +34,14 @@ STRUCTURES_A_JOB = 200
 """So many are taken as candidates in one job."""
 
 
-class RelaxOptions(BaseModel):
+class RelaxOptions(RelaxerOptions):
     """What a run does; kept in its folder, so that it can be continued and repeated."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    engine: str = Field(description="As for crystens_flows.jobs.engines.relax_maker.")
-    steps: int | None = Field(None, gt=0, description="Ionic steps at most; None as the engine.")
-    fmax: float | None = Field(None, gt=0, description="Ends below this force, eV/A.")
-    hull_entries: str | None = Field(
-        None, description="Entries that energies comparable with the Materials Project are held to."
-    )
     campaign: str = Field("default", description="Name of the campaign.")
     structures_sha256: str = Field("", description="SHA-256 of the structures that were readable.")
     store: StoreText | None = Field(
         None, repr=False, description="Store; None for the one in the run's folder."
     )
-
-    def maker(self) -> Maker:
-        """Return the maker of the relaxations."""
-        names = ("steps", "fmax", "hull_entries")
-        return relax_maker(self.engine, **{name: getattr(self, name) for name in names})
 
 
 def relax_flow(structures: Sequence[Structure], maker: Maker, campaign: str = "default") -> Flow:

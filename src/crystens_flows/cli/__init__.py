@@ -20,6 +20,7 @@ from crystens_flows.cli import (
     relax,
     relaxations,
     screen,
+    submit,
     tensors,
     train_m3gnet,
 )
@@ -29,7 +30,7 @@ from crystens_flows.errors import CrystensError
 from crystens_flows.masking import without_password
 
 INTERRUPTED = 130
-RESUMABLE = ("discover", "relax", "train", "train-m3gnet")
+RESUMABLE = ("discover", "relax", "submit", "train", "train-m3gnet")
 
 app = typer.Typer(
     name="crystens",
@@ -72,6 +73,7 @@ app.command()(screen.screen)
 app.command()(evaluate.evaluate)
 app.command()(relax.relax)
 app.command()(check.check)
+app.command()(submit.submit)
 app.command()(init.init)
 app.command("train-m3gnet")(train_m3gnet.train_m3gnet_command)
 app.command()(candidates.build)

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from crystens_flows.candidate_status import CandidateStatus
 from crystens_flows.cli.options import Config, Format, OutputFormat, StoreSpec
 from crystens_flows.cli.output import print_records, progress_bar, say
 from crystens_flows.errors import InputError
 from crystens_flows.export_format import ExportFormat
-from crystens_flows.candidate_status import CandidateStatus
 
 COLUMNS = [
     "candidate_id",

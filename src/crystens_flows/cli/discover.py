@@ -72,7 +72,8 @@ def discover(
 
     Interrupted at any point, it goes on where it was when started again with the same folder.
     """
-    from crystens_flows.discovery import DiscoveryOptions, run_discovery
+    from crystens_flows.campaign.options import DiscoveryOptions, RelaxerOptions
+    from crystens_flows.discovery import run_discovery
     from crystens_flows.settings import get_settings
 
     screening = screening_options(
@@ -95,7 +96,7 @@ def discover(
         chunk_size=chunk_size,
         screening=screening,
         tune=tune,
-        engine=engine,
+        relaxer=RelaxerOptions(engine=engine),
         store=store or get_settings().STORE,
     )
     with progress_bar("starting") as progress:

@@ -1,0 +1,68 @@
+"""Stages of a campaign, by the names of its jobs, and what runs them where."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+StageName = Literal["train", "sample", "decode", "screen", "select", "tune", "relax", "collect"]
+STAGES: tuple[str, ...] = get_args(StageName)
+
+JOB_NAMES: dict[str, tuple[str, ...]] = {
+    "train": ("crystens train",),
+    "sample": ("crystens sample",),
+    "decode": ("crystens decode", "crystens read"),
+    "screen": tuple(
+        f"crystens {screen}"
+        for screen in ("validity", "novelty", "cgcnn", "m3gnet", "chgnet", "sevennet", "hull")
+    ),
+    "select": ("crystens select",),
+    "tune": ("crystens tune",),
+    "relax": tuple(f"crystens relax {step}" for step in ("1", "2", "3", "4", "static", "batch")),
+    "collect": ("crystens relax selected", "crystens relax summary", "crystens collect"),
+}
+"""What the names of the jobs of a stage begin with; routing takes them too."""
+
+OTHER = "other"
+
+
+class StageRun(BaseModel):
+    """Where the jobs of a stage run, and with what."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    worker: str | None = Field(
+        None, description="Worker of jobflow-remote, or category of FireWorks' workers."
+    )
+    resources: dict[str, Any] | None = Field(
+        None, description="What the queue is asked for, as the worker's scheduler takes it."
+    )
+    exec_config: str | None = Field(
+        None, description="Execution configuration of the project; jobflow-remote alone has them."
+    )
+
+
+def stage_of(job_name: str) -> str:
+    """
+    Return the stage of a job.
+
+    Parameters
+    ----------
+    job_name
+        Its name.
+
+    Returns
+    -------
+    str
+        One of :data:`STAGES`, or "other".
+
+    Examples
+    --------
+    >>> stage_of("crystens relax 2"), stage_of("crystens relax selected"), stage_of("store_inputs")
+    ('relax', 'collect', 'other')
+    """
+    for stage, names in JOB_NAMES.items():
+        if job_name.startswith(names):
+            return stage
+    return OTHER

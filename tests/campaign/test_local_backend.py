@@ -1,0 +1,125 @@
+"""A campaign in one folder, by the commands: begun, interrupted, continued, extended."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from crystens_flows.campaign.backends import JobStatus, find_backend
+from crystens_flows.campaign.backends.base import reason_of
+from crystens_flows.campaign.file import read_campaign
+from crystens_flows.campaign.options import Part, find_trained, make_flow
+from crystens_flows.campaign.stages import stage_of
+from crystens_flows.campaign.submission import extend_campaign, submit_campaign
+from crystens_flows.errors import InputError
+from crystens_flows.stores import open_stores
+
+
+def indices(store):
+    stores = open_stores(store, create=False)
+    with contextlib.closing(stores):
+        return sorted(each["index"] for each in stores.candidates.query(properties=["index"]))
+
+
+def test_begun_continued_and_extended(campaign_file, tmp_path):
+    path = campaign_file(folder=str(tmp_path / "run"), n_samples=3)
+    backend = find_backend(read_campaign(path))
+    assert backend.parts() == []
+    assert list(backend.jobs()) == []
+    with pytest.raises(InputError, match="no campaign small to extend"):
+        extend_campaign(backend, 2)
+    done = submit_campaign(backend)
+    assert "sampled 3 of 3" in done
+    assert "0 jobs failed" in done
+    jobs = list(backend.jobs())
+    assert {job.status for job in jobs} == {JobStatus.FINISHED}
+    assert all(job.ended for job in jobs)
+    stages = Counter(stage_of(job.name) for job in jobs)
+    assert stages["sample"] == stages["decode"] == stages["select"] == 1
+    assert stages["screen"] == 3
+
+    # again: nothing runs again
+    assert submit_campaign(backend) == done
+    assert list(backend.jobs()) == jobs
+    # other than it was begun
+    for changes in ({"seed": 4}, {"n_samples": 4}):
+        other = campaign_file(**{"folder": str(tmp_path / "run"), "n_samples": 3, **changes})
+        with pytest.raises(InputError, match=f"begun with .*({'|'.join(changes)}|samples)"):
+            submit_campaign(find_backend(read_campaign(other)))
+
+    extended = extend_campaign(backend, 2)
+    assert "sampled 5 of 5" in extended
+    assert backend.parts() == [Part(0, 3), Part(3, 2)]
+    assert indices(tmp_path / "run" / "store") == [0, 1, 2, 3, 4]
+    assert {job.key for job in jobs} < {job.key for job in backend.jobs()}
+
+
+def test_paused_between_two_jobs_and_gone_on_with(campaign_file, tmp_path):
+    path = campaign_file(folder=str(tmp_path / "run"), n_samples=3)
+    campaign = read_campaign(path)
+    seen = []
+
+    def pause_after_two(_done, _known, name):
+        seen.append(name)
+        if len(seen) == 2:
+            backend.pause()
+
+    backend = find_backend(campaign, pause_after_two)
+    assert submit_campaign(backend).startswith("paused: campaign small")
+    states = Counter(job.status for job in backend.jobs())
+    assert states[JobStatus.FINISHED] == 2
+    assert states[JobStatus.PAUSED] == len(list(backend.jobs())) - 2
+    assert find_backend(campaign).resume() == states[JobStatus.PAUSED]
+    assert {job.status for job in backend.jobs()} == {JobStatus.FINISHED}
+    assert indices(tmp_path / "run" / "store") == [0, 1, 2]
+
+
+def test_there_is_nothing_to_pause(campaign_file, tmp_path):
+    with pytest.raises(InputError, match="to pause"):
+        find_backend(read_campaign(campaign_file(folder=str(tmp_path / "run")))).pause()
+
+
+def test_a_training_comes_first_and_an_extension_takes_it(campaign_file, tmp_path):
+    """Two steps of a tiny GAN: what it samples is no crystal, which is a reason, not a failure."""
+    pytest.importorskip("tensorflow", reason="the GANs are networks of TensorFlow")
+    train = {"generator": "gan", "steps": 2, "settings": {"width": 0.03, "batch_size": 2}}
+    path = campaign_file(folder=str(tmp_path / "run"), n_samples=2, train=train)
+    backend = find_backend(read_campaign(path))
+    submit = [str(Path(sys.executable).with_name("crystens")), "submit", str(path)]
+    # in a process of its own: TensorFlow is not imported after PyTorch in this one
+    done = subprocess.run(submit, capture_output=True, text=True, check=False)
+    assert "sampled 2 of 2" in done.stderr, done.stderr
+    assert "0 jobs failed" in done.stderr, done.stderr
+    assert indices(tmp_path / "run" / "store") == [0, 1]
+    stages = Counter(stage_of(job.name) for job in backend.jobs())
+    assert (stages["train"], stages["sample"]) == (1, 1)
+    stores = open_stores(tmp_path / "run" / "store", create=False)
+    with contextlib.closing(stores):
+        trained = find_trained(stores.job_store, backend.campaign)
+        found = list(stores.candidates.query(properties=["provenance"]))
+    shas = {each["provenance"]["checkpoint_sha256"] for each in found}
+    assert shas == {trained.checkpoint_sha256}
+    extension = make_flow(backend.campaign, Part(2, 1), trained)
+    (sample,) = (job for job in extension.jobs if job.name == "crystens sample")
+    assert "crystens train" not in [job.name for job in extension.jobs]
+    assert sample.function_kwargs["trained"] == trained
+    assert sample.function_kwargs["start"] == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (None, None),
+        ("  \n", None),
+        ("Traceback\n  File\nValueError: no\n", "ValueError: no"),
+        ("crystens_flows.errors.InputError: nothing to relax: it failed\n", "nothing to relax: it"),
+        ("Traceback\n    ^^^^^\n", "Traceback"),
+    ],
+)
+def test_the_reason_is_the_last_line(error, reason):
+    assert reason_of(error) == reason or reason_of(error).startswith(reason)
