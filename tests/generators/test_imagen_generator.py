@@ -170,23 +170,37 @@ def test_the_command_line_trains_it_as_a_file_says(few_crystals, tmp_path, monke
 
 
 PROCESS = """
-import sys
+import json, os, sys
 from pathlib import Path
-from crystens_flows.datasets import Dataset
-from crystens_flows.generators import train_generator
-import json
-settings = json.loads(sys.argv[2])
+from crystens_flows.generators import TrainingPaused, train_generator
+
+def train(folder, **options):
+    settings = json.loads(sys.argv[1])
+    train_generator(
+        "imagen", "data.npz", Path(folder), seed=3, steps=6, settings=settings, **options
+    )
+
 if __name__ == "__main__":
-    train_generator("imagen", "data.npz", Path(sys.argv[1]), seed=3, steps=6, settings=settings)
+    train("run")
+    # time is up in the main process alone, after each step
+    rank, seen = os.environ["RANK"], []
+    while len(seen) < 12:
+        try:
+            train("parts", seconds=1e-9 if rank == "0" else None)
+            break
+        except TrainingPaused as pause:
+            assert Path("parts").is_dir()
+            seen.append(pause.done)
+    Path("seen-" + rank).write_text(str(seen))
 """
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_does(few_crystals, folder, tmp_path):
+def test_two_processes_train_what_one_does_and_pause_together(few_crystals, folder, tmp_path):
     few_crystals.save(tmp_path / "data.npz")
     (tmp_path / "train.py").write_text(PROCESS)
     launch = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command = [sys.executable, "-m", *launch, "train.py", "run", json.dumps(SETTINGS)]
+    command = [sys.executable, "-m", *launch, "train.py", json.dumps(SETTINGS)]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         command,
@@ -194,7 +208,7 @@ def test_two_processes_train_what_one_does(few_crystals, folder, tmp_path):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
@@ -202,3 +216,6 @@ def test_two_processes_train_what_one_does(few_crystals, folder, tmp_path):
     one, two = weights(folder), weights(tmp_path / "run")
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, atol=2e-5, rtol=0, msg=name)
+    for rank in (0, 1):
+        assert json.loads((tmp_path / f"seen-{rank}").read_text()) == list(range(1, 12))
+    assert same(weights(tmp_path / "parts"), two)

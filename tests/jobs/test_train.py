@@ -14,9 +14,11 @@ from maggma.stores import MemoryStore
 from crystens_flows import local
 from crystens_flows.datasets import shipped
 from crystens_flows.errors import CheckpointError, InputError
+from crystens_flows.flows import DiscoveryFlowMaker
 from crystens_flows.generators import generator_sha256, load_generator
-from crystens_flows.jobs import SampleMaker, TrainMaker
+from crystens_flows.jobs import SampleMaker, SelectMaker, TrainMaker, ValidityPrefilterMaker
 from crystens_flows.schemas import TrainDocument
+from crystens_flows.screening.selection import SelectionRules
 
 NETWORK = {
     "dim": 8,
@@ -137,6 +139,24 @@ def test_samples_are_drawn_from_the_end_of_a_chain(few, store):
     assert found.provenance.checkpoint_sha256 == trained.checkpoint_sha256
     expected = load_generator(trained.checkpoint).sample(2, seed=1)
     assert np.array_equal(found.crystens.array, expected)
+
+
+def test_a_discovery_waits_for_the_end_of_a_chain(few, store):
+    flow = DiscoveryFlowMaker(
+        train_maker=maker(walltime_minutes=INSTANT),
+        dataset=str(Path(few).resolve()),
+        screen_makers=[ValidityPrefilterMaker()],
+        select_maker=SelectMaker(rules=SelectionRules(n_pool=4, n_select=0)),
+        chunk_size=2,
+    ).make(4)
+    run(flow, store, ensure_success=True)
+    (trained,) = store.query({"output.stage": "train"})
+    sampled = list(store.query({"output.stage": "sample"}))
+    assert trained["index"] == 4
+    assert [document["output"]["start"] for document in sampled] == [0, 2]
+    for document in sampled:
+        found = document["output"]["provenance"]["checkpoint_sha256"]
+        assert found == trained["output"]["checkpoint_sha256"]
 
 
 def test_another_checkpoint_than_the_trained_one_is_refused(few, store):

@@ -1,0 +1,102 @@
+"""Trainings that pause between two steps and go on at their next start."""
+
+import numpy as np
+import pytest
+import torch
+
+from crystens_flows.errors import InputError
+from crystens_flows.generators import TrainingPaused, train_generator
+from crystens_flows.generators.flow import training
+from crystens_flows.generators.flow.generator import FlowGenerator
+from crystens_flows.generators.pause import pause_after
+
+STEPS = 7
+
+
+@pytest.fixture
+def small_batches(monkeypatch):
+    """Divide sixty crystals into several batches, so that an epoch has several steps."""
+    genuine = training.batches_by_size
+    monkeypatch.setattr(
+        training, "batches_by_size", lambda n_sites, rng, *_: genuine(n_sites, rng, 90, 10_000)
+    )
+
+
+def pause_at(*steps):
+    def progress(done, total):
+        if done in steps:
+            raise TrainingPaused(done, total)
+
+    return progress
+
+
+def fit(few_crystals, folder, **options):
+    return FlowGenerator.fit(few_crystals, folder, seed=3, steps=STEPS, **options)
+
+
+@pytest.fixture
+def uninterrupted(few_crystals, small_batches, tmp_path):
+    seen = []
+    whole = fit(few_crystals, tmp_path / "whole", progress=lambda *done: seen.append(done))
+    assert seen == [(k, 2 * STEPS) for k in range(1, 2 * STEPS + 1)]
+    return whole.sha256
+
+
+def test_an_epoch_goes_on_in_its_middle(few_crystals, uninterrupted, tmp_path):
+    """The flow network's steps are 8 to 14, and an epoch has about four."""
+    for at in (5, 9, 12):
+        with pytest.raises(TrainingPaused, match=f"paused at step {at} of 14: start it again"):
+            fit(few_crystals, tmp_path / "parts", progress=pause_at(at))
+        assert not (tmp_path / "parts" / "config.json").exists()
+    assert fit(few_crystals, tmp_path / "parts").sha256 == uninterrupted
+
+
+def test_states_of_the_first_versions_begin_an_epoch(few_crystals, uninterrupted, tmp_path):
+    """They do not know the order of the batches; the training goes on with another one."""
+    folder = tmp_path / "parts"
+    with pytest.raises(TrainingPaused):
+        fit(few_crystals, folder, progress=pause_at(9))
+    file = folder / "flow-state.pt"
+    state = torch.load(file, weights_only=True)
+    assert state.pop("order")["taken"] == 2
+    torch.save(state, file)
+    generator = fit(few_crystals, folder)
+    assert generator.card["steps"]["flow"] == STEPS
+    assert generator.sha256 != uninterrupted
+
+
+def test_batches_of_an_epoch_are_those_drawn_at_once(few_crystals, small_batches):
+    """One epoch after the other, beside what the generator of random numbers gives by hand."""
+    trainer = training.Trainer("x", torch.nn.Linear(1, 1), None, 9, 1e-3, 0.0)
+    sizes = few_crystals.n_sites[few_crystals.split["train"]]
+    rng, by_hand = np.random.default_rng(5), np.random.default_rng(5)
+    for _ in range(2):
+        expected = [list(batch) for batch in training.batches_by_size(sizes, by_hand, 0, 0)]
+        found = [list(batch) for batch in trainer.epoch(sizes, rng, 0, 0)]
+        assert found == expected
+        assert len(found) > 2
+        assert sorted(sum(found, [])) == list(range(60))
+        assert rng.random() == by_hand.random()
+
+
+def test_time_is_up_after_the_first_step_but_not_after_the_last(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    seen = []
+    progress = pause_after(5, lambda *done: seen.append(done))
+    clock[0] = 104.9
+    progress(1, 3)
+    clock[0] = 105.0
+    with pytest.raises(TrainingPaused) as caught:
+        progress(2, 3)
+    assert (caught.value.done, caught.value.total) == (2, 3)
+    progress(3, 3)
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert pause_after(None) is None
+
+
+def test_a_time_must_be_positive(tmp_path):
+    for seconds in (0, -1, float("nan")):
+        with pytest.raises(InputError, match="must be positive"):
+            train_generator("default", None, tmp_path / "run", seconds=seconds)
+    assert not (tmp_path / "run").exists()
