@@ -83,8 +83,9 @@ class Connection:
             "$external" if mechanism in _EXTERNAL else parsed["database"]
         )
         plain = scheme == "mongodb" and len(nodes) == 1 and "?" not in address
+        name = f"[{nodes[0][0]}]" if ":" in nodes[0][0] else nodes[0][0]
         return cls(
-            host=nodes[0][0] if plain else f"{scheme}://{address}",
+            host=name if plain else f"{scheme}://{address}",
             port=(nodes[0][1] if plain else None) or _PORT,
             database=parsed["database"],
             user=unquote_plus(user),
