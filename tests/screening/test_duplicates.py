@@ -78,19 +78,19 @@ def test_flat_cells_do_not_stop_it():
     # pymatgen needs minutes to reduce or to compare these
     flat = Structure(Lattice.from_parameters(4, 4, 4, 60, 60, 119.99999), ["Na"], [[0, 0, 0]])
     sodium = Structure(Lattice.cubic(4), ["Na"], [[0, 0, 0]])
-    started = time.perf_counter()
+    started = time.process_time()
     assert find_duplicates([flat, sodium, sodium]) == [None, None, 1]
     needle = Structure(Lattice.orthorhombic(0.6, 0.6, 60), ["Na"], [[0, 0, 0]])
     assert find_duplicates([needle, sodium, flat, sodium, needle]) == [None, None, None, 1, 0]
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_thousands_of_different_crystals_take_seconds():
     dataset = shipped()
     structures = list(dataset.structures(np.arange(0, len(dataset), len(dataset) // 2000)[:2000]))
-    started = time.perf_counter()
+    started = time.process_time()
     found = find_duplicates(structures)
-    assert time.perf_counter() - started < 30
+    assert time.process_time() - started < 30
     assert sum(j is None for j in found) > 1900
 
 

@@ -99,9 +99,9 @@ def test_smact_cannot_say():
     assert smact_validity("Fe0.5O1.3") is None
     assert smact_validity(Composition({})) is None
     assert smact_validity("OgO") is None
-    started = time.perf_counter()
+    started = time.process_time()
     assert smact_validity("FeMnCoNiCrVWO10S2Se3Te") is None  # 67 s of combinations otherwise
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -186,6 +186,6 @@ def test_oxidation_states():
     assert oxidation_states("Fe3O4")["Fe"] == pytest.approx(8 / 3)
     assert oxidation_states("NaCl2") is None
     assert oxidation_states("Fe0.5O1.3") is None
-    started = time.perf_counter()
+    started = time.process_time()
     assert oxidation_states("Zr2Cr30P19") is None  # minutes in pymatgen
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
