@@ -75,7 +75,7 @@ def test_batches_of_an_epoch_are_those_drawn_at_once(few_crystals, small_batches
         found = [list(batch) for batch in trainer.epoch(sizes, rng, 0, 0)]
         assert found == expected
         assert len(found) > 2
-        assert sorted(sum(found, [])) == list(range(60))
+        assert sorted(row for batch in found for row in batch) == list(range(60))
         assert rng.random() == by_hand.random()
 
 

@@ -121,7 +121,7 @@ def write_checkpoint(
     str
         SHA-256 of weights, kind and configuration: what determines samples.
     """
-    data = _serialised(weights)
+    data = serialised(weights)
     folder.mkdir(parents=True, exist_ok=True)
     sha256 = _identity(kind, config, data)
     header = {"format": FORMAT, "kind": kind, "sha256": sha256, "config": config}
@@ -131,8 +131,20 @@ def write_checkpoint(
     return sha256
 
 
-def _serialised(weights: Mapping[str, Any]) -> bytes:
-    """Write weights as safetensors, without importing torch for those of another library."""
+def serialised(weights: Mapping[str, Any]) -> bytes:
+    """
+    Write weights as safetensors, without importing torch for those of another library.
+
+    Parameters
+    ----------
+    weights
+        Tensors of torch, or else arrays, by name.
+
+    Returns
+    -------
+    bytes
+        What a file of weights holds.
+    """
     purpose = "saving a generator"
     if all(isinstance(value, np.ndarray) for value in weights.values()):
         library = import_extra("safetensors.numpy", "gan", purpose)
@@ -193,6 +205,8 @@ def read_checkpoint(
     """
     Read a checkpoint and verify it against the recorded SHA-256.
 
+    Weights that are kept in half precision, as those that ship may be, are given in single.
+
     Parameters
     ----------
     folder
@@ -234,4 +248,12 @@ def read_checkpoint(
         card = json.loads((folder / CARD_FILE).read_text())
     except (OSError, ValueError):
         card = {}
-    return header["config"], card, safetensors.load(data), header["sha256"]
+    weights = {name: _single(value) for name, value in safetensors.load(data).items()}
+    return header["config"], card, weights, header["sha256"]
+
+
+def _single(value: Any) -> Any:
+    """Give a tensor or an array of half precision in single, any other as it is."""
+    if not str(value.dtype).endswith("float16"):
+        return value
+    return value.astype(np.float32) if isinstance(value, np.ndarray) else value.float()
