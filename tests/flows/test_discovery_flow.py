@@ -17,9 +17,12 @@ from crystens_flows.flows import DiscoveryFlowMaker
 from crystens_flows.flows.discovery import relax_selected
 from crystens_flows.jobs import (
     BatchRelaxMaker,
+    CGCNNPrefilterMaker,
+    HullPrefilterMaker,
     QuadrupleRelaxMaker,
     SampleMaker,
     SelectMaker,
+    ValidityPrefilterMaker,
     prefilter_makers,
 )
 from crystens_flows.schemas import SelectedCandidate
@@ -280,6 +283,153 @@ def test_powerups_reach_the_relaxations():
     for number in (1, 2, 3, 4):
         settings = jobs[f"crystens relax {number}"].maker.input_set_generator.user_incar_settings
         assert settings == ({"ENCUT": 400, "NSW": 7} if number == 2 else {"ENCUT": 400})
+
+
+def cheap_screens():
+    return [ValidityPrefilterMaker(), CGCNNPrefilterMaker(), HullPrefilterMaker()]
+
+
+def in_parts(monkeypatch, at_once=4):
+    """Let flows select in parts, of so few candidates, however few there are."""
+    monkeypatch.setattr("crystens_flows.flows.discovery.ALL_AT_ONCE", 1)
+    monkeypatch.setattr("crystens_flows.flows.select_parts.PART", at_once)
+
+
+MANY = [
+    fcc(element, a)
+    for a, elements in ((3.9, ["Al", "Cu", "Ag"]), (3.6, ["Ni", "Cu", "Al", "Au", "Pd"]))
+    for element in elements
+]
+
+
+def test_a_selection_in_parts_gives_what_one_at_once_gives(tmp_path, monkeypatch):
+    """From the structures to the candidates: shards of two chunks, with duplicates across both."""
+    found = []
+    for parts in (False, True):
+        store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+        if parts:
+            in_parts(monkeypatch)
+        maker = DiscoveryFlowMaker(
+            screen_makers=cheap_screens(),
+            select_maker=SelectMaker(rules=SelectionRules(n_pool=5, n_select=3)),
+            tune_maker=None,
+            relax_maker=emt_batch(),
+            chunk_size=2,
+        )
+        flow = maker.make_from_structures(MANY)
+        names = Counter(job.name for job, _ in flow.iterflow())
+        assert names["crystens select gather"] == (4 if parts else 0)
+        run(flow, store, tmp_path)
+        found.append((flow.output.resolve(store), built(store)))
+    (document, candidates), (document_of_parts, candidates_of_parts) = found
+    assert document.n_selected == 3
+    assert document_of_parts == document
+    decisions = Counter(each.selection.decision for each in candidates.values() if each.selection)
+    assert decisions["selected"] == 3
+    assert decisions["duplicate"] >= 1
+    different = {"jobs", "last_updated", "relaxation"}
+    assert {k: each.model_dump(exclude=different) for k, each in candidates_of_parts.items()} == {
+        k: each.model_dump(exclude=different) for k, each in candidates.items()
+    }
+
+
+def test_a_chunk_that_fails_does_not_stop_a_selection_in_parts(store, tmp_path, monkeypatch):
+    in_parts(monkeypatch)
+    maker = DiscoveryFlowMaker(
+        screen_makers=cheap_screens(),
+        select_maker=SelectMaker(rules=SelectionRules(n_pool=5, n_select=0)),
+        tune_maker=None,
+        chunk_size=3,
+    )
+    flow = maker.make(12, seed=5)
+    for job, parents in flow.iterflow():
+        assert job.config.on_missing_references == OnMissing.NONE or not parents
+    samples = [job for job, _ in flow.iterflow() if job.name == "crystens sample"]
+    samples[1].maker.generator = str(tmp_path / "no-checkpoint")
+    run(flow, store, tmp_path)
+    (selection,) = [doc for doc in documents(store, "select") if "standing" in doc]
+    assert selection["missing_chunks"] == [1]
+    indices = {candidate.index for candidate in built(store).values() if candidate.selection}
+    assert indices
+    assert not indices & {3, 4, 5}
+    document = flow.output.resolve(store)
+    assert (document.n_selected, document.n_relaxed, document.failed) == (0, 0, {})
+
+
+def test_a_shard_that_fails_does_not_stop_a_selection_in_parts(store, tmp_path, monkeypatch):
+    in_parts(monkeypatch)
+    maker = DiscoveryFlowMaker(
+        screen_makers=cheap_screens(), tune_maker=None, relax_maker=emt_batch(), chunk_size=2
+    )
+    flow = maker.make_from_structures(MANY)
+    shards = [job for job, _ in flow.iterflow() if job.name == "crystens select distinct"]
+    lost = shards[0]
+    lost.function_args = (lost.function_args[0], lost.function_args[1], "no rules")
+    run(flow, store, tmp_path)
+    (selection,) = [doc for doc in documents(store, "select") if "standing" in doc]
+    assert selection["missing_chunks"] == [0, 1, 2, 3]
+    decided = [each for each in built(store).values() if each.selection]
+    assert 0 < len(decided) < len(MANY)
+    assert flow.output.resolve(store).n_selected == len(selection["selected"]) > 0
+
+
+def test_nothing_is_made_up_when_all_chunks_of_a_selection_in_parts_fail(
+    store, tmp_path, monkeypatch
+):
+    in_parts(monkeypatch)
+    flow = DiscoveryFlowMaker(sample_maker=SampleMaker(generator="nowhere"), chunk_size=2).make(8)
+    run(flow, store, tmp_path)
+    assert store.count() == 0
+
+
+def test_many_are_relaxed_in_parts(store, tmp_path, monkeypatch):
+    """What one job makes relaxations of; a part that is lost does not lose the others."""
+    monkeypatch.setattr("crystens_flows.flows.relaxing.PART", 2)
+    monkeypatch.setattr("crystens_flows.flows.discovery.RELAX_PART", 2)
+    maker = DiscoveryFlowMaker(
+        screen_makers=cheap_screens(),
+        select_maker=SelectMaker(rules=SelectionRules(n_pool=5, n_select=5)),
+        tune_maker=None,
+        relax_maker=emt_batch(),
+    )
+    flow = maker.make_from_structures([METALS[0], METALS[1], METALS[2], METALS[3]])
+    parts = [job for job, _ in flow.iterflow() if job.name == "crystens relax selected"]
+    assert [job.function_kwargs for job in parts] == [
+        {"start": 0, "stop": 2},
+        {"start": 2, "stop": 4},
+        {"start": 4, "stop": 6},  # five are wanted, but there are only four
+    ]
+    parts[0].function_args = ("no maker", *parts[0].function_args[1:])
+    run(flow, store, tmp_path)
+    (selection,) = documents(store, "select")
+    ids = [each["candidate_id"] for each in selection["selected"]]
+    document = flow.output.resolve(store)
+    assert (document.n_selected, len(ids)) == (4, 4)
+    lost = {i for i, why in document.failed.items() if why == "the relaxation left no summary"}
+    assert lost == set(ids[:2])
+    assert document.n_relaxed + len(document.failed) == 4
+    assert document.relaxed == sorted(document.relaxed, key=document.energies_per_atom.get)
+    assert set(document.relaxed) <= set(ids[2:])
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "size"), [(1, 64), (1024, 64), (1025, 128), (4096, 256), (10_000, 512)]
+)
+def test_chunks_grow_with_the_campaign(n_samples, size):
+    flow = DiscoveryFlowMaker(screen_makers=[]).make(n_samples)
+    samples = [job for job, _ in flow.iterflow() if job.name == "crystens sample"]
+    sizes = [job.function_args[0] for job in samples]
+    assert sum(sizes) == n_samples
+    assert sizes[0] == min(size, n_samples)
+    names = Counter(job.name for job, _ in flow.iterflow())
+    assert (names["crystens select shortlist"] > 0) == (n_samples > 1024)
+
+
+def test_no_job_of_a_large_campaign_has_many_inputs():
+    flow = DiscoveryFlowMaker(screen_makers=cheap_screens()).make(100_000)
+    jobs = list(flow.iterflow())
+    assert max(len(parents) for _, parents in jobs) <= 17  # 16 and the selection
+    assert len(jobs) < 2_000
 
 
 @pytest.mark.parametrize("relax_maker", [emt(), emt_batch()], ids=["one at a time", "batches"])

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobflow import Flow, Job, JobConfig, Maker, OnMissing, Response, job
+from jobflow import Flow, Job, Maker, OnMissing, OutputReference
 from pymatgen.core import Structure
 
 from crystens_flows.errors import InputError
+from crystens_flows.flows.relaxing import PART as RELAX_PART
+from crystens_flows.flows.relaxing import collect, relax_in_parts, relax_selected
+from crystens_flows.flows.select_parts import ALL_AT_ONCE, select_in_parts
 from crystens_flows.jobs.decode import DecodeMaker
 from crystens_flows.jobs.prefilter import PrefilterMaker, prefilter_makers
 from crystens_flows.jobs.read import candidates_from_structures, provenance_of_structures
@@ -17,13 +20,13 @@ from crystens_flows.jobs.relax_batch import BatchRelaxMaker
 from crystens_flows.jobs.sample import SampleMaker
 from crystens_flows.jobs.select import SelectMaker
 from crystens_flows.jobs.tune import TuneMaker
-from crystens_flows.schemas import (
-    BatchRelaxDocument,
-    DiscoveryDocument,
-    RelaxDocument,
-    SelectedCandidate,
-    TrainDocument,
-)
+from crystens_flows.schemas import TrainDocument
+
+__all__ = ["DiscoveryFlowMaker", "collect", "relax_selected"]
+
+MIN_CHUNK_SIZE, AUTOMATIC_CHUNK_SIZE = 64, 512
+"""Between these the size of chunks grows with the number of samples, so that jobs last minutes and
+a flow of 100,000 samples has some 200 chunks."""
 
 MAX_CHUNK_SIZE = 1000
 """A chunk of so many 52-site candidates makes a document of 10 MB; MongoDB takes 16."""
@@ -65,7 +68,8 @@ class DiscoveryFlowMaker(Maker):
         of its own by ``make``, which takes `candidate_id`, as that of
         :class:`crystens_flows.jobs.QuadrupleRelaxMaker` does, for VASP and any maker of atomate2.
     chunk_size
-        Samples of a chunk, at most 1000; it does not change the candidates.
+        Samples of a chunk, at most 1000; it does not change the candidates. By default 64 for up to
+        1024 samples, and more for more, up to 512.
     """
 
     name: str = "crystens discovery"
@@ -77,7 +81,7 @@ class DiscoveryFlowMaker(Maker):
     select_maker: Maker = field(default_factory=SelectMaker)
     tune_maker: Maker | None = field(default_factory=TuneMaker)
     relax_maker: Maker = field(default_factory=BatchRelaxMaker)
-    chunk_size: int = 64
+    chunk_size: int | None = None
 
     def make(
         self,
@@ -130,7 +134,7 @@ class DiscoveryFlowMaker(Maker):
             _run_without_parent(decode)
             jobs += [sample, decode]
             decoded.append(decode)
-        return self._screen_and_relax(jobs, decoded, campaign)
+        return self._screen_and_relax(jobs, decoded, campaign, n_samples)
 
     def make_from_structures(
         self, structures: Sequence[Structure], campaign: str = "default"
@@ -160,18 +164,29 @@ class DiscoveryFlowMaker(Maker):
             candidates_from_structures(list(structures[start : start + size]), provenance, start)
             for start, size in self._chunks(len(structures))
         ]
-        return self._screen_and_relax(decoded, decoded, campaign)
+        return self._screen_and_relax(decoded, decoded, campaign, len(structures))
 
     def _chunks(self, n_samples: int) -> list[tuple[int, int]]:
         if n_samples < 1:
             raise InputError(f"{n_samples} samples asked for: give at least 1")
-        if not 1 <= self.chunk_size <= MAX_CHUNK_SIZE:
-            raise InputError(f"chunk_size = {self.chunk_size}: give 1 to {MAX_CHUNK_SIZE}")
-        starts = range(0, n_samples, self.chunk_size)
-        return [(start, min(self.chunk_size, n_samples - start)) for start in starts]
+        size = self._chunk_size(n_samples)
+        if not 1 <= size <= MAX_CHUNK_SIZE:
+            raise InputError(f"chunk_size = {size}: give 1 to {MAX_CHUNK_SIZE}")
+        starts = range(0, n_samples, size)
+        return [(start, min(size, n_samples - start)) for start in starts]
+
+    def _chunk_size(self, n_samples: int) -> int:
+        if self.chunk_size is not None:
+            return self.chunk_size
+        sixteenth = MIN_CHUNK_SIZE * -(-n_samples // (16 * MIN_CHUNK_SIZE))
+        return min(sixteenth, AUTOMATIC_CHUNK_SIZE)
 
     def _screen_and_relax(
-        self, jobs: list[Job | Flow], decoded: list[Job | Flow], campaign: str
+        self,
+        jobs: list[Job | Flow],
+        decoded: list[Job | Flow],
+        campaign: str,
+        n_samples: int,
     ) -> Flow:
         screens: list[list[tuple[str, Job | Flow]]] = []
         for decode in decoded:
@@ -183,17 +198,34 @@ class DiscoveryFlowMaker(Maker):
                 done.append((maker.screen().name, screen))
             screens.append(done)
         screened = [job for done in screens for _, job in done]
-        select = self.select_maker.make(
-            [decode.output.candidates for decode in decoded],
-            [[(name, job.output.records) for name, job in done] for done in screens],
-        )
-        chosen = [select]
+        chosen = [self._select(decoded, screens, n_samples)]
         if self.tune_maker is not None:
-            chosen.append(self.tune_maker.make(select.output.selected))
-        relax = relax_selected(self.relax_maker, chosen[-1].output.selected, campaign)
+            chosen.append(self.tune_maker.make(chosen[0].output.selected))
+        relax = self._relax(chosen[-1].output.selected, campaign)
         flow = Flow([*jobs, *screened, *chosen, relax], output=relax.output, name=self.name)
         flow.update_metadata({"campaign": campaign})
         return flow
+
+    def _select(
+        self,
+        decoded: list[Job | Flow],
+        screens: list[list[tuple[str, Job | Flow]]],
+        n_samples: int,
+    ) -> Job | Flow:
+        if n_samples > ALL_AT_ONCE and isinstance(self.select_maker, SelectMaker):
+            size = self._chunk_size(n_samples)
+            return select_in_parts(self.select_maker, decoded, screens, n_samples, size)
+        return self.select_maker.make(
+            [decode.output.candidates for decode in decoded],
+            [[(name, job.output.records) for name, job in done] for done in screens],
+        )
+
+    def _relax(self, selected: OutputReference, campaign: str) -> Job | Flow:
+        if isinstance(self.select_maker, SelectMaker):
+            n_select = self.select_maker.rules.n_select
+            if n_select > RELAX_PART:
+                return relax_in_parts(self.relax_maker, selected, n_select, campaign)
+        return relax_selected(self.relax_maker, selected, campaign)
 
 
 def _run_without_parent(job: Job | Flow) -> None:
@@ -204,96 +236,3 @@ def _run_without_parent(job: Job | Flow) -> None:
     what is left would wait for ever.
     """
     job.update_config({"on_missing_references": OnMissing.NONE})
-
-
-@job(name="crystens relax selected", config=JobConfig(on_missing_references=OnMissing.NONE))
-def relax_selected(
-    relax_maker: Maker, selected: list[SelectedCandidate], campaign: str = "default"
-) -> Response:
-    """
-    Relax the selected candidates and collect what comes out.
-
-    Parameters
-    ----------
-    relax_maker
-        Maker that relaxes candidates, as :class:`DiscoveryFlowMaker` takes it; an argument of the
-        job, where powerups find it.
-    selected
-        The candidates.
-    campaign
-        Name of the campaign.
-
-    Returns
-    -------
-    Response
-        Replaces this job by the relaxations and the job that collects them.
-
-    Raises
-    ------
-    InputError
-        If the job that selects or tunes the candidates failed.
-    """
-    if selected is None:
-        raise InputError("nothing to relax: the job that selects or tunes candidates failed")
-    ids = [candidate.candidate_id for candidate in selected]
-    structures = [candidate.structure for candidate in selected]
-    if hasattr(relax_maker, "make_many"):
-        flows = relax_maker.make_many(structures, ids)
-    else:
-        flows = [
-            relax_maker.make(structure, candidate_id=identifier)
-            for structure, identifier in zip(structures, ids, strict=True)
-        ]
-    collected = collect(ids, [flow.output for flow in flows], campaign)
-    return Response(replace=Flow([*flows, collected], output=collected.output))
-
-
-@job(
-    name="crystens collect",
-    output_schema=DiscoveryDocument,
-    config=JobConfig(on_missing_references=OnMissing.NONE),
-)
-def collect(
-    candidate_ids: list[str],
-    relaxations: list[RelaxDocument | BatchRelaxDocument | None],
-    campaign: str = "default",
-) -> DiscoveryDocument:
-    """
-    Say which candidates were relaxed and why the others were not.
-
-    Parameters
-    ----------
-    candidate_ids
-        The selected candidates.
-    relaxations
-        The relaxations, of one candidate or of many each; None where a job left nothing.
-    campaign
-        Name of the campaign.
-
-    Returns
-    -------
-    DiscoveryDocument
-        The relaxed ones by energy per atom, and the reasons of the others.
-    """
-    found: dict[str | None, RelaxDocument] = {}
-    for document in relaxations:
-        if document is not None:
-            each = getattr(document, "relaxations", [document])
-            found.update({relaxation.candidate_id: relaxation for relaxation in each})
-    failed: dict[str, str] = {}
-    energies: dict[str, float] = {}
-    for identifier in candidate_ids:
-        relaxation = found.get(identifier)
-        if relaxation is None:
-            failed[identifier] = "the relaxation left no summary"
-        elif relaxation.reason is not None or not relaxation.n_sites or relaxation.energy is None:
-            failed[identifier] = relaxation.reason or "the relaxation has no energy"
-        else:
-            energies[identifier] = relaxation.energy / relaxation.n_sites
-    return DiscoveryDocument(
-        campaign=campaign,
-        n_selected=len(candidate_ids),
-        n_relaxed=len(energies),
-        failed=failed,
-        relaxed=sorted(energies, key=lambda identifier: energies[identifier]),
-    )

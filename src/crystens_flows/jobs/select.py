@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isnan
 
 from jobflow import JobConfig, Maker, OnMissing, job
+from pymatgen.core import Structure
 
 from crystens_flows.errors import InputError
 from crystens_flows.jobs.prefilter import still_in
@@ -105,13 +107,41 @@ class SelectMaker(Maker):
             missing_chunks=missing,
             records=decisions,
             selected=[
-                SelectedCandidate(
-                    candidate_id=candidate.candidate_id,
-                    structure=candidate.structure,
-                    formation_energy_per_atom=known["formation_energy_per_atom"],
-                    energy_above_hull=known["energy_above_hull"],
+                selected_candidate(
+                    candidate.candidate_id,
+                    candidate.structure,
+                    known["formation_energy_per_atom"],
+                    known["energy_above_hull"],
                 )
                 for _, candidate in chosen
                 for known in (rankable(candidate).quantities,)
             ],
         )
+
+
+def selected_candidate(
+    candidate_id: str, structure: Structure, energy: float | None, above: float | None
+) -> SelectedCandidate:
+    """
+    Say what goes on to relaxation of a candidate.
+
+    Parameters
+    ----------
+    candidate_id
+        Its identifier.
+    structure
+        Its structure.
+    energy, above
+        Predicted formation energy and energy above hull, eV/atom; None or NaN where unknown.
+
+    Returns
+    -------
+    SelectedCandidate
+        The candidate.
+    """
+    return SelectedCandidate(
+        candidate_id=candidate_id,
+        structure=structure,
+        formation_energy_per_atom=None if energy is None or isnan(energy) else energy,
+        energy_above_hull=None if above is None or isnan(above) else above,
+    )

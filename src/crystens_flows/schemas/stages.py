@@ -159,6 +159,61 @@ class SelectDocument(_Document):
     versions: dict[str, str] = Versions
 
 
+class ShortlistDocument(_Document):
+    """What the selection needs to know of a chunk, or of one shard of several chunks."""
+
+    stage: Literal["shortlist"] = "shortlist"
+    rows: ArrayBlob = Field(
+        description="As in crystens_flows.screening.shortlist.Shortlist, one for each candidate."
+    )
+    structures: ArrayBlob = Field(description="Compressed, of those that no filter takes out.")
+    drafts: list[SelectRecord] = Field(
+        default_factory=list, description="Of a chunk: the decisions as far as it can tell."
+    )
+    missing_chunks: list[int] = Field(
+        default_factory=list, description="Chunks of which candidates are missing, from 0."
+    )
+    versions: dict[str, str] = Versions
+
+
+class DistinctDocument(_Document):
+    """What one shard contributes to the selection, after its duplicates were found."""
+
+    stage: Literal["distinct"] = "distinct"
+    ledger: ArrayBlob = Field(
+        description="As in crystens_flows.screening.selection_parts.Distinct."
+    )
+    best: ArrayBlob = Field(description="Rows of those that can be selected.")
+    structures: ArrayBlob = Field(description="Their structures, compressed.")
+    rivals: ArrayBlob = Field(description="JSON of those that are not above the hull.")
+    missing_chunks: list[int] = Field(
+        default_factory=list, description="Chunks of which candidates are missing, from 0."
+    )
+    versions: dict[str, str] = Versions
+
+
+class StandingDocument(SelectDocument):
+    """
+    A selection from more candidates than one document holds records of.
+
+    Its own list of records is empty: they are in other documents of the stage, one for some chunks
+    each.
+    """
+
+    standing: ArrayBlob = Field(
+        description="As in crystens_flows.screening.selection_standing.Standing, one row for each "
+        "candidate."
+    )
+    holders: dict[str, list[str]] = Field(
+        description="candidate_id of the selected ones by chemical system, without those that "
+        "fill up."
+    )
+    n_pool: int = Field(description="Number of candidates in the pool.")
+    n_chosen: int = Field(description="Number of them that are selected.")
+    hull_asked: bool = Field(description="Whether the hull's screen was asked about any candidate.")
+    rivals: ArrayBlob = Field(description="JSON of those that are not above the hull.")
+
+
 class DiscoveryDocument(_Document):
     """Output of the last job of DiscoveryFlowMaker: what became of all samples."""
 
@@ -168,4 +223,7 @@ class DiscoveryDocument(_Document):
     n_relaxed: int
     failed: dict[str, str] = Field(description="Reason by candidate_id where relaxation failed.")
     relaxed: list[str] = Field(description="candidate_id, lowest relaxed energy per atom first.")
+    energies_per_atom: dict[str, float] = Field(
+        default_factory=dict, description="Relaxed energy by candidate_id, eV/atom."
+    )
     versions: dict[str, str] = Versions
