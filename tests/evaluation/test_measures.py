@@ -23,7 +23,9 @@ from crystens_flows.evaluation.reference import reference_of
 from crystens_flows.representation import encode
 
 
-def test_coverage_is_that_of_a_plain_loop():
+@pytest.mark.parametrize("rows", [7, 1000])
+def test_coverage_is_that_of_a_plain_loop(rows, monkeypatch):
+    monkeypatch.setattr("crystens_flows.evaluation.coverage.ROWS", rows)
     rng = np.random.default_rng(0)
     reference = Fingerprints(rng.random((40, 61)) * 0.12, rng.normal(size=(40, 132)) * 2, 42)
     noise = rng.normal(size=(30, 132)) * np.linspace(0, 4, 30)[:, None]

@@ -12,8 +12,14 @@ from pymatgen.core import Lattice, Structure
 
 from crystens_flows.datasets import shipped
 from crystens_flows.errors import InputError
-from crystens_flows.evaluation.evaluation import EvaluationOptions, evaluate
-from crystens_flows.evaluation.metrics import METRICS
+from crystens_flows.evaluation.evaluation import (
+    Evaluation,
+    EvaluationOptions,
+    SourceEvaluation,
+    evaluate,
+)
+from crystens_flows.evaluation.figures import write_figures
+from crystens_flows.evaluation.metrics import METRICS, SOURCES
 from crystens_flows.evaluation.page import render_page, table_rows
 from crystens_flows.evaluation.reference import FLOOR
 from crystens_flows.evaluation.run import EVALUATION_FILE, PAGE_FILE, TABLE_FILE, evaluate_into
@@ -23,6 +29,7 @@ from crystens_flows.evaluation.samples import (
     SampleSource,
     from_files,
     from_generator,
+    from_real,
     from_structures,
 )
 from crystens_flows.generators import load_generator
@@ -61,18 +68,21 @@ def test_shares_are_of_all_samples(small_reference):
 
 
 def test_real_crystals_are_the_floor(small_reference):
-    evaluation = evaluate([from_structures(small_reference.floor, "again")], small_reference, FEW)
+    evaluation = evaluate([from_real(small_reference.floor, "again")], small_reference, FEW)
     again, floor = evaluation.sources
     assert floor.name == FLOOR
     assert again.metrics == floor.metrics
     assert floor.metrics["structurally_valid"] == floor.metrics["unique"] == 1.0
     assert floor.metrics["energy_above_hull"] < 0.2
+    # their CrysTens agree with themselves as far as single precision goes
+    assert 0 <= floor.metrics["length_variance"] < 1e-8
+    assert 0 <= floor.metrics["pairwise_disagreement"] < 1e-3
 
     itself = evaluate(
         [from_structures(small_reference.crystals, "itself")], small_reference, FEW
     ).sources[0]
     statistics = {name: value for name, value in itself.metrics.items() if name.startswith("ks_")}
-    assert len(statistics) == 15
+    assert len(statistics) == 17
     assert set(statistics.values()) == {0.0}
     assert itself.metrics["cov_recall"] == itself.metrics["valid"]
 
@@ -92,6 +102,7 @@ class Recorder:
 
     def __init__(self):
         self.asked = []
+        self.kind, self.sha256 = "recorder", "0" * 64
 
     def sample(self, n_samples, seed, start=0):
         self.asked.append((n_samples, seed, start))
@@ -148,10 +159,63 @@ def test_everything_into_one_folder(tmp_path):
     assert 'href="http' not in page
 
 
+def test_a_source_without_any_structure_is_shown_too(small_reference, tmp_path):
+    samples = [Sample(None, "the tensor holds no sites")] * 3
+    nothing = SampleSource("nothing", iter([samples]))
+    evaluation = evaluate([nothing], small_reference, FEW)
+    found = evaluation.sources[0].metrics
+    assert found["decoded"] == found["valid"] == found["novel"] == found["metastable"] == 0.0
+    assert found["p1"] is found["ks_a"] is found["rmsd"] is found["cov_recall"] is None
+    page = render_page(evaluation, write_figures(evaluation, tmp_path))
+    assert "the tensor holds no sites" in page
+    assert "no structure" in page
+
+
+def test_every_row_says_where_it_is_from(small_reference):
+    assert {metric.source for metric in METRICS.values()} == {*SOURCES, None}
+    evaluation = evaluate([from_real(small_reference.floor, "some")], small_reference, FEW)
+    page = render_page(evaluation, [])
+    for row in table_rows(evaluation):
+        assert row["metric"] in page
+        assert len(row["metric"]) <= 28  # five columns beside it go on a hundred characters
+    assert all(citation.split(",")[0] in page for citation in SOURCES.values())
+
+
+def test_numbers_have_three_digits():
+    shown = {
+        0.0: "0",
+        582.23: "582",
+        31.18: "31.2",
+        0.35: "0.350",
+        4.36e-4: "4.4e-04",
+        6322.1: "6322",
+        -0.5123: "-0.512",
+        1.23e6: "1.2e+06",
+    }
+    sources = [
+        SourceEvaluation(
+            name=str(value),
+            origin={},
+            n_samples=1,
+            metrics={"length_variance": value, "decoded": 0.12345},
+            values={},
+            reasons={},
+            shown=[],
+        )
+        for value in shown
+    ]
+    evaluation = Evaluation(
+        reference="r", n_reference=1, options=FEW, reference_values={}, sources=sources
+    )
+    decoded, lengths = table_rows(evaluation)
+    assert [lengths[str(value)] for value in shown] == list(shown.values())
+    assert decoded["0.0"] == "12.3%"
+
+
 def test_names_are_escaped(small_reference):
     name = "<script>alert(1)</script>"
     evaluation = evaluate([from_structures(small_reference.floor, name)], small_reference, FEW)
-    assert name not in render_page(evaluation, {})
+    assert name not in render_page(evaluation, [])
 
 
 def test_the_job_gives_the_metrics(tmp_path):

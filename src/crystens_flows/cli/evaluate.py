@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from crystens_flows.cli.grouped import print_grouped
 from crystens_flows.cli.options import Config, Format, OutputFormat, Seed
 from crystens_flows.cli.output import print_records, progress_bar, say
 
@@ -84,5 +85,8 @@ def evaluate(
             progress=lambda what: bar(0, None, what),
         )
     rows = table_rows(evaluation)
-    print_records(rows, list(rows[0]), output_format)
+    if output_format is OutputFormat.TABLE:
+        print_grouped(rows, [source.name for source in evaluation.sources])
+    else:
+        print_records(rows, list(rows[0]), output_format)
     say(f"page: {output / PAGE_FILE}")

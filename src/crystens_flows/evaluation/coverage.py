@@ -23,6 +23,9 @@ STRUCTURE_CUTOFF = 0.4
 COMPOSITION_CUTOFF = 10.0
 """Distance of scaled composition fingerprints up to which it is: CDVAE's for MP-20."""
 
+ROWS = 1000
+"""Samples whose distances are in memory at once."""
+
 
 @dataclass(frozen=True)
 class Fingerprints:
@@ -115,13 +118,25 @@ def coverage(samples: Fingerprints, reference: Fingerprints, n_samples: int) -> 
     mean = reference.compositions.mean(axis=0)
     deviation = reference.compositions.std(axis=0)
     deviation[deviation == 0] = 1.0
-    structure = cdist(samples.structures, reference.structures)
-    composition = cdist(
+    structure = _nearest(samples.structures, reference.structures)
+    composition = _nearest(
         (samples.compositions - mean) / deviation, (reference.compositions - mean) / deviation
     )
-    near = [
-        (structure.min(axis=axis) <= STRUCTURE_CUTOFF)
-        & (composition.min(axis=axis) <= COMPOSITION_CUTOFF)
-        for axis in (0, 1)
-    ]
-    return Coverage(float(near[0].sum() / reference.n_given), float(near[1].sum() / n_samples))
+    of_samples, of_reference = (
+        int(((near <= STRUCTURE_CUTOFF) & (alike <= COMPOSITION_CUTOFF)).sum())
+        for near, alike in zip(structure, composition, strict=True)
+    )
+    return Coverage(of_reference / reference.n_given, of_samples / n_samples)
+
+
+def _nearest(
+    first: NDArray[np.float64], second: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the distance of each row to the nearest of the other; never all distances at once."""
+    of_first = np.empty(len(first))
+    of_second = np.full(len(second), np.inf)
+    for start in range(0, len(first), ROWS):
+        distances = cdist(first[start : start + ROWS], second)
+        of_first[start : start + ROWS] = distances.min(axis=1)
+        np.minimum(of_second, distances.min(axis=0), out=of_second)
+    return of_first, of_second

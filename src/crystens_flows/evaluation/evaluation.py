@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pymatgen.core import Structure
 
 from crystens_flows.errors import InputError
+from crystens_flows.evaluation.collected import Progress, collect
 from crystens_flows.evaluation.coverage import Fingerprints, coverage
 from crystens_flows.evaluation.distributions import (
     Distributions,
@@ -22,10 +22,11 @@ from crystens_flows.evaluation.energies import energies, relaxed
 from crystens_flows.evaluation.metrics import METRICS
 from crystens_flows.evaluation.prediction import match_rate
 from crystens_flows.evaluation.reference import FLOOR, Reference
-from crystens_flows.evaluation.samples import SampleSource, from_structures
+from crystens_flows.evaluation.samples import SampleSource, from_real
 from crystens_flows.representation.space_group import symmetry_dataset
 from crystens_flows.schemas import package_versions
 from crystens_flows.screening.cgcnn import predict_properties
+from crystens_flows.screening.cgcnn.weights import PROPERTIES
 from crystens_flows.screening.duplicates import find_duplicates
 from crystens_flows.screening.validity import smact_validity, structural_validity
 
@@ -37,8 +38,6 @@ P1_SYMPREC = 0.1
 
 N_SHOWN = 8
 """Structures of each source that are kept to be shown, as figures 9 to 11 of the paper do."""
-
-Progress = Callable[[str], None]
 
 
 class EvaluationOptions(BaseModel):
@@ -58,6 +57,7 @@ class SourceEvaluation(BaseModel):
     """What was measured of one source."""
 
     name: str
+    origin: dict[str, str] = Field(description="Kind and SHA-256 of a generator, or a file.")
     n_samples: int
     metrics: dict[str, float | None] = Field(description="By name; see METRICS.")
     values: dict[str, list[float]] = Field(description="Distributions by quantity, for figures.")
@@ -112,7 +112,7 @@ def evaluate(
     say = progress or (lambda _: None)
     say("reference: CGCNN and energies")
     reference_values = {**reference.distributions.values, **_predicted(reference.crystals)}
-    floor = from_structures(reference.floor[: options.n_samples], FLOOR)
+    floor = from_real(reference.floor[: options.n_samples], FLOOR)
     return Evaluation(
         reference=reference.name,
         n_reference=len(reference.crystals),
@@ -125,36 +125,6 @@ def evaluate(
     )
 
 
-@dataclass
-class _Collected:
-    """What is kept of the samples: structures, not tensors."""
-
-    structures: list[Structure] = field(default_factory=list)
-    distributions: Distributions = field(default_factory=Distributions)
-    consistency: dict[str, list[float]] = field(default_factory=dict)
-    reasons: dict[str, int] = field(default_factory=dict)
-    n_samples: int = 0
-
-
-def _collect(source: SampleSource, say: Progress) -> _Collected:
-    kept = _Collected()
-    for chunk in source.samples:
-        for sample in chunk:
-            kept.n_samples += 1
-            if sample.consistency is not None:
-                for name, value in sample.consistency.as_dict().items():
-                    if value is not None:
-                        kept.consistency.setdefault(name, []).append(value)
-            if sample.structure is None:
-                kind = (sample.reason or "no structure").split(":")[0]
-                kept.reasons[kind] = kept.reasons.get(kind, 0) + 1
-                continue
-            kept.structures.append(sample.structure)
-            kept.distributions.add(sample.structure, sample.space_group)
-        say(f"{source.name}: {kept.n_samples} samples")
-    return kept
-
-
 def _evaluate(
     source: SampleSource,
     reference: Reference,
@@ -162,7 +132,7 @@ def _evaluate(
     options: EvaluationOptions,
     say: Progress,
 ) -> SourceEvaluation:
-    kept = _collect(source, say)
+    kept = collect(source, say)
     structures, n = kept.structures, kept.n_samples
     if n == 0:
         raise InputError(f"{source.name} has no samples: give a source that has")
@@ -219,6 +189,7 @@ def _evaluate(
         metrics |= {"match_rate": match.share, "match_rmse": match.rmse}
     return SourceEvaluation(
         name=source.name,
+        origin=source.origin,
         n_samples=n,
         metrics=metrics,
         values=values,
@@ -229,10 +200,9 @@ def _evaluate(
 
 def _predicted(structures: Sequence[Structure]) -> dict[str, list[float]]:
     """Return CGCNN's seven properties, and the potentials' energies, where there are any."""
-    values: dict[str, list[float]] = {}
+    values: dict[str, list[float]] = {name: [] for name in PROPERTIES}
     for prediction in predict_properties(structures):
         for name, value in prediction.values.items():
-            values.setdefault(name, [])
             if value is not None and math.isfinite(value):
                 values[name].append(value)
     found = energies(structures)

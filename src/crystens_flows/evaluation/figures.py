@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,19 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colours that can be told apart with any colour vision (Okabe and Ito)."""
 
-REAL = "#7f7f7f"
+REAL, REFERENCE = "#7f7f7f", "reference"
 
-_PROPERTIES = {
+PROPERTIES = (
+    *("formation_energy_per_atom", "final_energy_per_atom", "band_gap", "fermi_energy"),
+    *("bulk_modulus", "shear_modulus", "poisson_ratio"),
+)
+"""What CGCNN predicts, in the order of the panels of figure 7."""
+
+LABELS = {
+    **{name: f"{name}, Å" for name in LENGTHS},
+    **{name: f"{name}, degree" for name in ANGLES},
+    "space_group": "space group number",
+    "atomic_number": "atomic number of sites",
     "formation_energy_per_atom": "formation energy, eV/atom",
     "final_energy_per_atom": "final energy, eV/atom",
     "band_gap": "band gap, eV",
@@ -31,18 +42,75 @@ _PROPERTIES = {
     "bulk_modulus": "bulk modulus, GPa",
     "shear_modulus": "shear modulus, GPa",
     "poisson_ratio": "Poisson's ratio",
-}
-_LABELS = {
-    **{name: f"{name}, Å" for name in LENGTHS},
-    **{name: f"{name}, degree" for name in ANGLES},
-    "space_group": "space group number",
-    "atomic_number": "atomic number of sites",
-    "model_formation_energy_per_atom": "formation energy, eV/atom",
     "energy_above_hull": "energy above hull, eV/atom",
+    "model_formation_energy_per_atom": "formation energy, eV/atom",
 }
 
 
-def write_figures(evaluation: Evaluation, folder: Path) -> dict[str, Path]:
+@dataclass(frozen=True)
+class Drawn:
+    """
+    A figure that was drawn.
+
+    Parameters
+    ----------
+    title
+        What it shows.
+    caption
+        How to read it.
+    path
+        The SVG; the PNG has the same name.
+    """
+
+    title: str
+    caption: str
+    path: Path
+
+
+_BINS = (
+    "Grey: reference crystals; lines: samples. What lies beyond nearly all values counts in the "
+    "outermost bins."
+)
+
+FIGURES: dict[str, tuple[str, str, Callable[[Evaluation], Figure]]] = {
+    "lengths": (
+        "Lattice lengths, as figure 4 of the paper",
+        _BINS,
+        lambda evaluation: _histograms(evaluation, LENGTHS),
+    ),
+    "angles": (
+        "Lattice angles, as figure 5",
+        _BINS,
+        lambda evaluation: _histograms(evaluation, ANGLES),
+    ),
+    "space-groups-and-elements": (
+        "Space groups and elements, as figure 6",
+        f"{_BINS} The space group is the one that a CrysTens states, else that of the coordinates.",
+        lambda evaluation: _histograms(evaluation, ("space_group", "atomic_number")),
+    ),
+    "properties": (
+        "Properties predicted by CGCNN, as figure 7",
+        "From the first to the 99th percentile, with the median.",
+        lambda evaluation: _violins(evaluation),
+    ),
+    "energies": (
+        "Energy above hull and formation energy, as figures 8 and 12",
+        f"{_BINS} Mean of the potentials for the structures as they were sampled; the paper has "
+        "energies of M3GNet.",
+        lambda evaluation: _histograms(
+            evaluation, ("energy_above_hull", "model_formation_energy_per_atom")
+        ),
+    ),
+    "crystals": (
+        "Some crystals of each, as figures 9 to 11",
+        "The first structures of each source, not chosen.",
+        lambda evaluation: _crystals(evaluation),
+    ),
+}
+"""Title, caption and drawing of each figure, by the name of its files."""
+
+
+def write_figures(evaluation: Evaluation, folder: Path) -> list[Drawn]:
     """
     Draw all figures, as SVG and PNG.
 
@@ -55,39 +123,20 @@ def write_figures(evaluation: Evaluation, folder: Path) -> dict[str, Path]:
 
     Returns
     -------
-    dict
-        The SVG by title of the figure; the PNG has the same name.
+    list of Drawn
+        In the order of the page.
     """
     import matplotlib as mpl
 
-    drawings: dict[str, tuple[str, Callable[[], Figure]]] = {
-        "Lattice lengths (as figure 4)": ("lengths", lambda: _histograms(evaluation, LENGTHS)),
-        "Lattice angles (as figure 5)": ("angles", lambda: _histograms(evaluation, ANGLES)),
-        "Space groups and elements (as figure 6)": (
-            "space-groups-and-elements",
-            lambda: _histograms(evaluation, ("space_group", "atomic_number")),
-        ),
-        "Properties predicted by CGCNN (as figure 7)": (
-            "properties",
-            lambda: _violins(evaluation),
-        ),
-        "Energy above hull and formation energy (as figures 8 and 12)": (
-            "energies",
-            lambda: _histograms(
-                evaluation, ("energy_above_hull", "model_formation_energy_per_atom")
-            ),
-        ),
-        "Some crystals of each (as figures 9 to 11)": ("crystals", lambda: _crystals(evaluation)),
-    }
-    written = {}
+    drawn = []
     # ids in the files that depend on nothing but the figure
     with mpl.rc_context({"svg.hashsalt": "crystens", "font.size": 9}):
-        for title, (name, draw) in drawings.items():
-            figure = draw()
+        for name, (title, caption, draw) in FIGURES.items():
+            figure = draw(evaluation)
             for suffix in ("svg", "png"):
                 figure.savefig(folder / f"{name}.{suffix}", dpi=150, metadata=_no_date(suffix))
-            written[title] = folder / f"{name}.svg"
-    return written
+            drawn.append(Drawn(title, caption, folder / f"{name}.svg"))
+    return drawn
 
 
 def _no_date(suffix: str) -> dict[str, Any]:
@@ -108,24 +157,30 @@ def _compared(evaluation: Evaluation) -> list[tuple[SourceEvaluation, str]]:
 
 
 def _histograms(evaluation: Evaluation, names: Sequence[str]) -> Figure:
-    figure, axes = _figure(1, len(names), (3.6 * len(names), 3.2))
+    figure, axes = _figure(1, len(names), (3.6 * len(names), 3.6))
     for ax, name in zip(axes[0], names, strict=True):
         real = evaluation.reference_values[name]
         edges = _edges([real, *(source.values[name] for source, _ in _compared(evaluation))])
         ax.hist(np.clip(real, edges[0], edges[-1]), edges, density=True, color=REAL, alpha=0.4,
-                label=f"{evaluation.reference}, held out")  # fmt: skip
+                label=REFERENCE)  # fmt: skip
         for source, colour in _compared(evaluation):
-            values = source.values[name]
-            if not values:
-                continue
-            statistic = source.metrics.get(f"ks_{name}")
-            label = source.name if statistic is None else f"{source.name}, K-S {statistic:.2f}"
-            clipped = np.clip(values, edges[0], edges[-1])
-            ax.hist(clipped, edges, density=True, histtype="step", color=colour, label=label)
-        ax.set_xlabel(_LABELS[name])
+            clipped = np.clip(source.values[name], edges[0], edges[-1])
+            if len(clipped):
+                ax.hist(clipped, edges, density=True, histtype="step", color=colour)
+            # a line says which colour it is better than the outline of a bar
+            ax.plot([], [], color=colour, label=f"{source.name}, {_statistic(source, name)}")
+        ax.set_xlabel(LABELS[name])
+        ax.set_yticks([])
         ax.set_ylabel("density" if ax is axes[0][0] else "")
-        ax.legend(fontsize=7, frameon=False)
+        ax.spines[["top", "right", "left"]].set_visible(False)
+        # above the axes, where it hides nothing
+        ax.legend(fontsize=7, frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
+
+
+def _statistic(source: SourceEvaluation, name: str) -> str:
+    statistic = source.metrics.get(f"ks_{name}")
+    return "no values" if statistic is None else f"K-S {statistic:.2f}"
 
 
 def _edges(samples: Sequence[Sequence[float]]) -> Any:
@@ -137,37 +192,45 @@ def _edges(samples: Sequence[Sequence[float]]) -> Any:
 
 
 def _violins(evaluation: Evaluation) -> Figure:
-    figure, axes = _figure(2, 4, (13, 6))
     sources = _compared(evaluation)
-    names = ["real", *(source.name for source, _ in sources)]
-    for ax, (name, label) in zip(axes.ravel(), _PROPERTIES.items(), strict=False):
-        groups = [evaluation.reference_values[name], *(s.values[name] for s, _ in sources)]
-        for place, (values, colour) in enumerate(
-            zip(groups, [REAL, *(colour for _, colour in sources)], strict=True)
-        ):
-            _violin(ax, place, values, colour)
-        statistics = [None, *(source.metrics.get(f"ks_{name}") for source, _ in sources)]
-        ticks = [
-            text if ks is None else f"{text}\nK-S {ks:.2f}"
-            for text, ks in zip(names, statistics, strict=True)
-        ]
-        ax.set_xticks(range(len(names)), ticks, fontsize=7)
-        ax.set_ylabel(label)
-    for ax in axes.ravel()[len(_PROPERTIES) :]:
+    figure, axes = _figure(2, 4, (13, 2 * (1.0 + 0.5 * (1 + len(sources)))))
+    for place, (ax, name) in enumerate(zip(axes.ravel(), PROPERTIES, strict=False)):
+        _violin(ax, 0, evaluation.reference_values[name], REAL)
+        for row, (source, colour) in enumerate(sources, start=1):
+            _violin(ax, row, source.values[name], colour)
+            # beside the axes, level with its violin
+            ax.annotate(
+                _statistic(source, name), (1.0, row), xycoords=("axes fraction", "data"),
+                fontsize=7, va="center",
+            )  # fmt: skip
+        names = [REFERENCE, *(source.name for source, _ in sources)] if place % 4 == 0 else []
+        ax.set_yticks(range(len(names)), names)
+        ax.tick_params(axis="y", length=0)
+        ax.set_ylim(len(sources) + 0.6, -0.6)
+        ax.set_xlabel(LABELS[name])
+        ax.spines[["top", "right", "left"]].set_visible(False)
+    for ax in axes.ravel()[len(PROPERTIES) :]:
         ax.set_axis_off()
     return figure
 
 
 def _violin(ax: Axes, place: int, values: Sequence[float], colour: str) -> None:
     if len(set(values)) < 2:  # a violin needs a spread
-        ax.plot([place] * len(values), values, "_", color=colour)
+        ax.plot(values, [place] * len(values), "|", color=colour)
         return
     low, high = np.percentile(values, (1, 99))
-    parts = ax.violinplot([np.clip(values, low, high)], [place], widths=0.8, showmedians=True)
+    parts = ax.violinplot(
+        [np.clip(values, low, high)],
+        [place],
+        widths=0.85,
+        showmedians=True,
+        orientation="horizontal",
+    )
     for body in parts["bodies"]:  # type: ignore[attr-defined]
         body.set_facecolor(colour)
     for line in ("cmins", "cmaxes", "cbars", "cmedians"):
         parts[line].set_color(colour)
+        parts[line].set_linewidth(1.0)
 
 
 def _crystals(evaluation: Evaluation) -> Figure:
@@ -186,6 +249,8 @@ def _crystals(evaluation: Evaluation) -> Figure:
             ax.set_axis_off()
         row[0].text(
             -0.1, 0.5, source.name, rotation=90, va="center", ha="right",
-            transform=row[0].transAxes, fontsize=8,
+            transform=row[0].transAxes, fontsize=9,
         )  # fmt: skip
+        if not source.shown:
+            row[0].text(0.0, 0.5, "no structure", transform=row[0].transAxes, fontsize=8)
     return figure

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from itertools import groupby
-from pathlib import Path
 
 from crystens_flows.evaluation.evaluation import Evaluation
-from crystens_flows.evaluation.metrics import METRICS
+from crystens_flows.evaluation.figures import Drawn
+from crystens_flows.evaluation.metrics import METRICS, SOURCES
+from crystens_flows.evaluation.reference import FLOOR
 from crystens_flows.report.page import STYLE
 
 _STYLE = """
-figure { margin: 1rem 0; } figure svg { max-width: 100%; height: auto; background: white; }
-th.group { padding-top: 1.2rem; } td small { opacity: .75; }
+:root { color-scheme: light; }
+th.group { padding-top: 1.2rem; } td small { opacity: .6; }
+.results { max-width: 60rem; }
+.results td:last-child, .results thead th:last-child { background: var(--soft); }
+td { vertical-align: top; }
 """
+
+_SIGNS = {"high": "▲", "low": "▼", "near": "◆"}
+
+_BY_LABEL = {(metric.group, metric.label): metric for metric in METRICS.values()}
 
 
 def table_rows(evaluation: Evaluation) -> list[dict[str, str]]:
@@ -50,10 +58,14 @@ def _shown(value: float | None, percent: bool) -> str:
         return "-"
     if percent:
         return f"{value:.1%}"
-    return f"{value:.3f}" if 0.001 <= abs(value) < 1000 or value == 0 else f"{value:.2e}"
+    if value == 0:
+        return "0"
+    if 0.001 <= abs(value) < 1000:
+        return f"{value:#.3g}".rstrip(".")
+    return f"{value:.0f}" if 1000 <= abs(value) < 100_000 else f"{value:.1e}"
 
 
-def render_page(evaluation: Evaluation, figures: Mapping[str, Path]) -> str:
+def render_page(evaluation: Evaluation, figures: Sequence[Drawn]) -> str:
     """
     Render an evaluation as one HTML page that needs no other file.
 
@@ -62,39 +74,49 @@ def render_page(evaluation: Evaluation, figures: Mapping[str, Path]) -> str:
     evaluation
         What was measured.
     figures
-        SVG files by title.
+        The figures.
 
     Returns
     -------
     str
         The page; every value is escaped.
     """
-    names = [source.name for source in evaluation.sources]
-    options = evaluation.options
     parts = [
         "<h1>Generators against real crystals</h1>",
-        f"<p>{options.n_samples} samples of each, seed {options.seed}, against "
-        f"{evaluation.n_reference} held-out crystals of {escape(evaluation.reference)}. The last "
-        "column is the same of other held-out crystals: what can be had at best.</p>",
-        _table(evaluation, names),
+        f"<p>{_counts(evaluation)}, against {evaluation.n_reference} crystals of "
+        f"{escape(evaluation.reference)} that are not for training. The last column, "
+        f"<b>{escape(FLOOR)}</b>, is the same of others of them: what can be had at best, by as "
+        "many crystals. Shares are of all samples: what has no structure is not valid, unique or "
+        "novel.</p>",
+        "<p>▲ more is better, ▼ less is better, ◆ near to real crystals is better. A dash: not "
+        "measured, or not to be had of this source. What each row is, stands "
+        '<a href="#measured">below</a>.</p>',
+        _table(evaluation),
     ]
-    for title, path in figures.items():
-        svg = path.read_text()
-        parts.append(f"<h2>{escape(title)}</h2><figure>{svg[svg.index('<svg') :]}</figure>")
-    parts.append("<h2>Samples without a structure</h2>")
-    reasons = [
-        (source.name, reason, str(count))
-        for source in evaluation.sources
-        for reason, count in source.reasons.items()
-    ]
-    parts.append(_plain(("source", "reason", "samples"), reasons) if reasons else "<p>None.</p>")
-    parts.append("<h2>What is measured</h2>")
-    parts.append(
-        _plain(
-            ("metric", "definition"),
-            [(f"{m.group}: {m.label}", m.definition) for m in METRICS.values()],
+    for figure in figures:
+        svg = figure.path.read_text()
+        parts.append(
+            f'<h2>{escape(figure.title)}</h2><div class="figure scroll">{svg[svg.index("<svg") :]}'
+            f"</div><p>{escape(figure.caption)}</p>"
         )
-    )
+    parts += ["<h2>Samples without a structure</h2>", _reasons(evaluation)]
+    parts += ['<h2 id="measured">What is measured</h2>', _definitions()]
+    parts += ["<h2>Sources of the definitions</h2>", _plain(("", ""), list(SOURCES.items()))]
+    asked = {
+        **{
+            f"{source.name}: {what}": value
+            for source in evaluation.sources
+            for what, value in source.origin.items()
+        },
+        **evaluation.options.model_dump(),
+        **evaluation.versions,
+    }
+    parts += [
+        "<h2>To repeat it</h2>",
+        _plain(
+            ("source, option or package", ""), [(name, str(value)) for name, value in asked.items()]
+        ),
+    ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -103,16 +125,41 @@ def render_page(evaluation: Evaluation, figures: Mapping[str, Path]) -> str:
     )
 
 
-def _table(evaluation: Evaluation, names: Sequence[str]) -> str:
+def _counts(evaluation: Evaluation) -> str:
+    """Say how many samples there are of each source; a file may have fewer than were asked for."""
+    counts = {source.name: source.n_samples for source in evaluation.sources}
+    if len(set(counts.values())) == 1:
+        return f"{next(iter(counts.values()))} samples of each"
+    return "Samples: " + ", ".join(f"{n} of {escape(name)}" for name, n in counts.items())
+
+
+def _table(evaluation: Evaluation) -> str:
+    names = [source.name for source in evaluation.sources]
     head = "".join(f'<th class="number">{escape(name)}</th>' for name in names)
     body = []
     for group, rows in groupby(table_rows(evaluation), key=lambda row: row["group"]):
         body.append(f'<tr><th class="group" colspan="{len(names) + 1}">{escape(group)}</th></tr>')
         for row in rows:
+            metric = _BY_LABEL[group, row["metric"]]
             cells = "".join(f'<td class="number">{escape(row[name])}</td>' for name in names)
-            body.append(f"<tr><td>{escape(row['metric'])}</td>{cells}</tr>")
+            label = f"{escape(row['metric'])} <small>{_SIGNS[metric.better]}</small>"
+            body.append(f'<tr title="{escape(metric.definition)}"><td>{label}</td>{cells}</tr>')
     table = f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
-    return f'<div class="scroll">{table}</div>'
+    return f'<div class="scroll results">{table}</div>'
+
+
+def _reasons(evaluation: Evaluation) -> str:
+    rows = [
+        (source.name, reason, str(count))
+        for source in evaluation.sources
+        for reason, count in source.reasons.items()
+    ]
+    return _plain(("source", "reason", "samples"), rows) if rows else "<p>None.</p>"
+
+
+def _definitions() -> str:
+    rows = [(m.group, m.label, m.definition, m.source or "") for m in METRICS.values()]
+    return _plain(("", "row", "definition", "source"), rows)
 
 
 def _plain(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

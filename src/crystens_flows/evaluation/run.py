@@ -8,12 +8,8 @@ from pathlib import Path
 
 from crystens_flows.datasets import Dataset, build_dataset, shipped
 from crystens_flows.errors import InputError
-from crystens_flows.evaluation.evaluation import (
-    Evaluation,
-    EvaluationOptions,
-    Progress,
-    evaluate,
-)
+from crystens_flows.evaluation.collected import Progress
+from crystens_flows.evaluation.evaluation import Evaluation, EvaluationOptions, evaluate
 from crystens_flows.evaluation.figures import write_figures
 from crystens_flows.evaluation.page import render_page, table_rows
 from crystens_flows.evaluation.reference import reference_of

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pymatgen.core import Structure
 
 from crystens_flows.datasets.rows import read_rows
-from crystens_flows.representation import decode
+from crystens_flows.representation import decode, encode
 from crystens_flows.representation.consistency import Consistency
 
 if TYPE_CHECKING:
@@ -59,12 +59,15 @@ class SampleSource:
         Seconds spent in the generator itself, decoding not counted; None for what was read.
     generator
         The generator, where there is one.
+    origin
+        What it is read or sampled from, for whoever repeats it.
     """
 
     name: str
     samples: Iterator[list[Sample]]
     seconds: float | None = None
     generator: Generator | None = field(default=None, repr=False)
+    origin: dict[str, str] = field(default_factory=dict)
 
 
 def from_generator(generator: Generator, name: str, n_samples: int, seed: int) -> SampleSource:
@@ -87,7 +90,8 @@ def from_generator(generator: Generator, name: str, n_samples: int, seed: int) -
     SampleSource
         Yields the decoded samples.
     """
-    source = SampleSource(name, iter(()), 0.0, generator)
+    origin = {"generator": generator.kind, "sha256": generator.sha256}
+    source = SampleSource(name, iter(()), 0.0, generator, origin)
 
     def chunks() -> Iterator[list[Sample]]:
         for start in range(0, n_samples, CHUNK):
@@ -120,6 +124,39 @@ def from_structures(structures: Sequence[Structure], name: str) -> SampleSource:
         Yields them as samples.
     """
     return SampleSource(name, iter([[Sample(structure) for structure in structures]]))
+
+
+def from_real(structures: Sequence[Structure], name: str) -> SampleSource:
+    """
+    Take real crystals that are in memory, and what their CrysTens say of themselves.
+
+    Parameters
+    ----------
+    structures
+        The crystals, each as it is: no copy decoded from its CrysTens.
+    name
+        What they are called.
+
+    Returns
+    -------
+    SampleSource
+        Yields them as samples, some at a time.
+
+    Raises
+    ------
+    InputError
+        If one has more sites than a CrysTens.
+    """
+
+    def chunks() -> Iterator[list[Sample]]:
+        for start in range(0, len(structures), CHUNK):
+            chunk = structures[start : start + CHUNK]
+            yield [
+                Sample(structure, consistency=decoded.consistency)
+                for structure, decoded in zip(chunk, decode(encode(chunk)), strict=True)
+            ]
+
+    return SampleSource(name, chunks())
 
 
 def from_files(source: str | Path, name: str, limit: int) -> SampleSource:
@@ -157,4 +194,4 @@ def from_files(source: str | Path, name: str, limit: int) -> SampleSource:
         if chunk:
             yield chunk
 
-    return SampleSource(name, chunks())
+    return SampleSource(name, chunks(), origin={"structures": str(source)})

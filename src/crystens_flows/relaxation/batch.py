@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -85,17 +86,64 @@ def relax_four_times(
     engine = load_engine(calculator, calculator_kwargs)
     method = {**engine.method, "optimizer": "FIRE", "fmax": fmax, "max_ionic_steps": steps}
     relaxations = [_Relaxation(each, engine, method, steps, fmax) for each in structures]
+    _relax(relaxations, engine)
+    return [each.document(name) for each, name in zip(relaxations, names, strict=True)]
+
+
+def relax_once(
+    structures: Sequence[Structure],
+    calculator: str = "chgnet",
+    *,
+    steps: int = MAX_IONIC_STEPS,
+    fmax: float = MAX_FORCE,
+) -> list[RelaxStep]:
+    """
+    Relax structures once each, as :func:`relax_four_times` does the first time.
+
+    Parameters
+    ----------
+    structures
+        The structures.
+    calculator, steps, fmax
+        As for :func:`relax_four_times`.
+
+    Returns
+    -------
+    list of RelaxStep
+        One for each structure, in their order; one that failed has `failure` and no structure.
+
+    Raises
+    ------
+    InputError
+        If `steps` or `fmax` is not positive, or there is no such calculator.
+    MissingExtraError
+        If the package of the potential is not installed.
+    CheckpointError
+        If its weights are missing.
+    """
+    if steps < 1 or not fmax > 0:
+        raise InputError(f"steps ({steps}) and fmax ({fmax}) must be positive")
+    if not structures:
+        return []
+    engine = load_engine(calculator)
+    relaxations = [
+        _Relaxation(each, engine, engine.method, steps, fmax, times=1) for each in structures
+    ]
+    _relax(relaxations, engine)
+    return [each.first for each in relaxations]
+
+
+def _relax(relaxations: Sequence[_Relaxation], engine: Engine) -> None:
     for group in [relaxations] if engine.together else [[each] for each in relaxations]:
         while moving := [each for each in group if each.moves]:
             found = engine.evaluate([each.crystal for each in moving])
             for relaxation, derivatives in zip(moving, found, strict=True):
                 relaxation.go_on(derivatives)
-    return [each.document(name) for each, name in zip(relaxations, names, strict=True)]
 
 
 class _Relaxation:
     """
-    The four relaxations of one structure, driven by what its engine finds.
+    The successive relaxations of one structure, driven by what its engine finds.
 
     Parameters
     ----------
@@ -107,12 +155,20 @@ class _Relaxation:
         What the documents say of it.
     steps, fmax
         As for :func:`relax_four_times`.
+    times
+        How many relaxations.
     """
 
     def __init__(
-        self, structure: Structure, engine: Engine, method: dict[str, Any], steps: int, fmax: float
+        self,
+        structure: Structure,
+        engine: Engine,
+        method: dict[str, Any],
+        steps: int,
+        fmax: float,
+        times: int = N_STEPS,
     ) -> None:
-        self._structure = structure
+        self._structure, self._times = structure, times
         self._engine, self._method = engine.name, method
         self._limit, self._fmax = steps, fmax
         self._done: list[RelaxStep] = []
@@ -190,11 +246,18 @@ class _Relaxation:
             )
         )
         self._initial_energy = found.energy
-        self.moves = len(self._done) < N_STEPS and broken(self._structure, structure) is None
+        self.moves = len(self._done) < self._times and broken(self._structure, structure) is None
 
     def _fail(self, reason: str) -> None:
         self._done.append(RelaxStep(None, None, None, None, None, None, None, failure=reason))
         self.moves = False
+
+    @property
+    def first(self) -> RelaxStep:
+        """The first relaxation; what has left the physical failed."""
+        step = self._done[0]
+        reason = None if step.structure is None else broken(self._structure, step.structure)
+        return step if reason is None else replace(step, structure=None, failure=reason)
 
     def document(self, candidate_id: str | None) -> RelaxDocument:
         """
