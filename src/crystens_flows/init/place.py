@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from crystens_flows.errors import InputError, OutputFolderError
+from crystens_flows.errors import InputError, MissingExtraError, OutputFolderError
 from crystens_flows.init.connection import Connection
 from crystens_flows.init.files import (
     STORE_FILE,
@@ -16,8 +16,9 @@ from crystens_flows.init.files import (
     config_files,
     default_folder,
 )
-from crystens_flows.init.fireworks import QUEUES
+from crystens_flows.init.fireworks import LAUNCHPAD, QUEUES
 from crystens_flows.init.jobflow_remote import PROJECT
+from crystens_flows.init.queues import begin_fireworks, begin_jobflow_remote
 from crystens_flows.init.surroundings import Surroundings, look_around
 from crystens_flows.settings import get_settings
 from crystens_flows.stores import (
@@ -137,7 +138,7 @@ def place(
         secret=[target / file.name for file in files if file.secret],
         replaced=there,
         store=stores.description,
-        notes=_notes(backend, machine),
+        notes=[*_notes(backend, machine), *_begun(backend, target)],
         next_steps=_next_steps(backend, target, machine, connection),
     )
 
@@ -169,6 +170,18 @@ def _notes(backend: Backend, machine: Surroundings) -> list[str]:
         *notes,
         f"SLURM: partition {cpu.name if cpu else '-'}, with GPUs {gpu.name if gpu else 'none'}",
     ]
+
+
+def _begun(backend: Backend, folder: Path) -> list[str]:
+    """Begin the queue, and say so; or say what must be installed first."""
+    try:
+        if backend is Backend.JF and begin_jobflow_remote(folder / f"{PROJECT}.yaml"):
+            return ["made the queue of jobflow-remote"]
+        if backend is Backend.FIREWORKS and begin_fireworks(folder / LAUNCHPAD):
+            return ["made the collections of FireWorks"]
+    except MissingExtraError as exc:
+        return [f"{exc}; then run this command again with --force, which makes the queue"]
+    return []
 
 
 def _next_steps(
