@@ -143,9 +143,9 @@ def test_sorted_with_what_has_no_value_last(candidates, documents, field, descen
     without = [doc for doc in documents if doc[field] is None]
     assert with_value
     assert without
-    with_value.sort(key=lambda doc: doc["candidate_id"])
-    with_value.sort(key=lambda doc: doc[field], reverse=descending)
-    without.sort(key=lambda doc: doc["candidate_id"])
+    with_value.sort(key=lambda doc: doc["candidate_id"], reverse=descending)
+    with_value.sort(key=lambda doc: (doc[field], doc["candidate_id"]), reverse=descending)
+    without.sort(key=lambda doc: doc["candidate_id"], reverse=descending)
     expected = [doc["candidate_id"] for doc in with_value + without]
     found = [
         doc["candidate_id"]
@@ -177,9 +177,11 @@ def test_sorted_by_a_nested_field(candidates, documents, field, descending):
     without = [doc for doc in documents if nested_value(doc, field) is None]
     assert with_value
     assert without
-    with_value.sort(key=lambda doc: doc["candidate_id"])
-    with_value.sort(key=lambda doc: nested_value(doc, field), reverse=descending)
-    without.sort(key=lambda doc: doc["candidate_id"])
+    with_value.sort(key=lambda doc: doc["candidate_id"], reverse=descending)
+    with_value.sort(
+        key=lambda doc: (nested_value(doc, field), doc["candidate_id"]), reverse=descending
+    )
+    without.sort(key=lambda doc: doc["candidate_id"], reverse=descending)
     expected = [doc["candidate_id"] for doc in with_value + without]
     found = candidates.query(sort=field, descending=descending, properties=[field])
     assert [doc["candidate_id"] for doc in found] == expected
@@ -281,7 +283,7 @@ def test_export_takes_the_relaxed_structure(documents, tmp_path):
 
 def test_wrong_exports(documents, tmp_path):
     doc = CandidateDocument.model_validate(next(d for d in documents if d["structure"]))
-    with pytest.raises(InputError, match="'xyz' is not one of cif, poscar, json"):
+    with pytest.raises(InputError, match="'xyz' is not one of cif, poscar, json, extxyz, csv"):
         export([doc], tmp_path, "xyz")
     (tmp_path / "file").touch()
     with pytest.raises(OutputFolderError, match="file"):

@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Unpack
 
 from maggma.core import Sort, Store
 from monty.json import MSONable
 
-from crystens_flows.candidate_filters import Filters, check_field, filter_criteria
-from crystens_flows.candidate_writes import is_mongo
-from crystens_flows.errors import InputError, OutputFolderError
-from crystens_flows.export_format import ExportFormat
+from crystens_flows.candidate_criteria import check_field, check_members, check_sort, check_text
+from crystens_flows.candidate_export import RECORD_FIELDS, export, nested_value
+from crystens_flows.candidate_filters import Filters, filter_criteria
+from crystens_flows.candidate_writes import is_mongo, stamped, write_unchanged
+from crystens_flows.errors import CrystensError, InputError
 from crystens_flows.schemas import CandidateDocument
+from crystens_flows.schemas.candidate import SCHEMA_VERSION
+from crystens_flows.schemas.candidate_versions import upgraded
 
 if TYPE_CHECKING:
     import pandas as pd
 
-RECORD_FIELDS = (
-    "candidate_id",
-    "campaign",
-    "index",
-    "status",
-    "rejected_by",
-    "reason",
-    "formula",
-    "chemsys",
-    "n_sites",
-    "space_group",
-    "formation_energy_per_atom",
-    "energy_above_hull",
-    "energy_per_atom",
-    "smact_valid",
-    "known_as",
-)
-"""The fields of one row of a table of candidates."""
+_AT_ONCE = 500
+
+__all__ = ["INDEXES", "RECORD_FIELDS", "CandidateStore", "export", "nested_value"]
 
 INDEXES: tuple[tuple[str, ...], ...] = (
     ("campaign", "index", "candidate_id"),  # the order of the samples
@@ -53,6 +41,23 @@ Fields that are asked for or sorted by, each beside those that settle the order 
 
 ``candidate_id``, which is unique, has an index of its own.
 """
+
+
+@dataclass
+class UpgradeSummary:
+    """
+    What an upgrade did.
+
+    Parameters
+    ----------
+    n_upgraded
+        Candidates rewritten.
+    refused
+        Why a candidate could not be, by its identifier.
+    """
+
+    n_upgraded: int = 0
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 class CandidateStore(MSONable):
@@ -124,11 +129,14 @@ class CandidateStore(MSONable):
             If a filter or field does not exist or a value of it is not one.
         """
         criteria = filter_criteria(**filters)
-        for name in (*(properties or ()), *([sort] if sort else ())):
-            check_field(name)
-        if limit < 0 or skip < 0:
-            raise InputError(f"limit and skip must not be negative: limit={limit}, skip={skip}")
-        wanted = None if properties is None else dict.fromkeys(["candidate_id", *properties], 1)
+        if sort is not None:
+            check_sort(sort)
+        if any(type(number) is not int or not 0 <= number < 2**31 for number in (limit, skip)):
+            raise InputError(
+                "limit and skip must be whole numbers and not negative: "
+                f"limit={limit!r}, skip={skip!r}"
+            )
+        wanted = None if properties is None else _projection(properties)
         return self._ordered(criteria, sort, -1 if descending else 1, limit, skip, wanted)
 
     def _ordered(
@@ -147,10 +155,10 @@ class CandidateStore(MSONable):
         }
         parts: list[tuple[dict, dict[str, Sort | int]]] = [(criteria, by_sample)]
         if sort is not None:
-            tie: dict[str, Sort | int] = {} if sort == "candidate_id" else {"candidate_id": 1}
+            tie: dict[str, Sort | int] = {} if sort == "candidate_id" else {"candidate_id": order}
             parts = [
                 ({"$and": [criteria, {sort: {"$ne": None}}]}, {sort: order, **tie}),
-                ({"$and": [criteria, {sort: None}]}, {"candidate_id": 1}),
+                ({"$and": [criteria, {sort: None}]}, {"candidate_id": order}),
             ]
         found = 0
         for number, (part, by) in enumerate(parts):
@@ -233,6 +241,7 @@ class CandidateStore(MSONable):
         InputError
             If there is no such candidate.
         """
+        check_text(candidate_id, "candidate_id")
         doc = self.store.query_one({"candidate_id": candidate_id})
         if doc is None:
             raise InputError(
@@ -241,6 +250,46 @@ class CandidateStore(MSONable):
             )
         doc.pop("_id", None)
         return CandidateDocument.model_validate(doc)
+
+    def upgrade(self) -> UpgradeSummary:
+        """
+        Rewrite the documents that earlier versions of the package stored as this one's.
+
+        Each is replaced whole, and only if nobody has written it since it was read: interrupted at
+        any moment, or run beside a builder, the next call goes on with those that are left.
+
+        Returns
+        -------
+        UpgradeSummary
+            How many were rewritten, and which cannot be, with the reason.
+        """
+        summary = UpgradeSummary()
+        older = {"schema_version": {"$ne": SCHEMA_VERSION}}
+        ids = [doc["candidate_id"] for doc in self.store.query(older, properties=["candidate_id"])]
+        for start in range(0, len(ids), _AT_ONCE):
+            self._upgrade(ids[start : start + _AT_ONCE], summary)
+        return summary
+
+    def _upgrade(self, ids: list[str], summary: UpgradeSummary) -> None:
+        """Rewrite some, read again where somebody else wrote meanwhile."""
+        while True:
+            write, read = [], {}
+            for doc in self.store.query(
+                {"candidate_id": {"$in": ids}, "schema_version": {"$ne": SCHEMA_VERSION}}
+            ):
+                identifier = doc["candidate_id"]
+                doc.pop("_id", None)
+                read[identifier] = doc.get("last_updated")
+                try:
+                    new = upgraded(doc)
+                    CandidateDocument.model_validate(new)
+                except (CrystensError, LookupError, TypeError, ValueError, AttributeError) as exc:
+                    summary.refused[identifier] = " ".join(str(exc).split())[:300]
+                else:
+                    write.append(stamped(new, read[identifier]))
+            if write_unchanged(self.store, write, [], read):
+                summary.n_upgraded += len(write)
+                return
 
     def to_dataframe(
         self,
@@ -288,74 +337,12 @@ class CandidateStore(MSONable):
         return pd.DataFrame(rows, columns=list(properties))
 
 
-def nested_value(doc: dict[str, Any], path: str) -> Any:
-    """
-    Return a value of a document by its dotted path.
-
-    Parameters
-    ----------
-    doc
-        The document.
-    path
-        For example ``"selection.rank"``.
-
-    Returns
-    -------
-    Any
-        The value; None where there is none.
-    """
-    value: Any = doc
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
-
-
-def export(
-    candidates: Iterable[CandidateDocument],
-    folder: str | Path,
-    format: ExportFormat | str,  # noqa: A002
-) -> tuple[list[Path], list[str]]:
-    """
-    Write structures to files, the relaxed one where there is one, else the one decoded.
-
-    Parameters
-    ----------
-    candidates
-        The candidates.
-    folder
-        Where to write; made where it does not exist and there is something to write.
-    format
-        An :class:`~crystens_flows.export_format.ExportFormat` or its name: ``"cif"``
-        (``<candidate_id>.cif``), ``"poscar"`` (``.vasp``) or ``"json"`` (pymatgen's).
-
-    Returns
-    -------
-    tuple
-        The files written, and the candidate_id of those that have no structure.
-
-    Raises
-    ------
-    InputError
-        If the format is not one of these.
-    OutputFolderError
-        If the folder cannot be written to.
-    """
-    known = [str(each) for each in ExportFormat]
-    if format not in known:
-        raise InputError(f"format {format!r} is not one of {', '.join(known)}")
-    kind = ExportFormat(format)
-    folder = Path(folder)
-    written, without = [], []
-    try:
-        for candidate in candidates:
-            structure = candidate.relaxed_structure or candidate.structure
-            if structure is None:
-                without.append(candidate.candidate_id)
-                continue
-            folder.mkdir(parents=True, exist_ok=True)
-            path = folder / f"{candidate.candidate_id}{kind.suffix}"
-            path.write_text(structure.to(fmt=kind.value))
-            written.append(path)
-    except OSError as exc:
-        raise OutputFolderError(f"cannot write to {folder}: {exc.strerror}") from exc
-    return written, without
+def _projection(properties: Sequence[str]) -> dict[str, int]:
+    """Return the fields to send, each once: MongoDB refuses a field and one within it."""
+    names = {"candidate_id", *map(check_field, check_members(properties, "properties"))}
+    inner = {
+        name
+        for name in names
+        if any(name[:end] in names for end, character in enumerate(name) if character == ".")
+    }
+    return dict.fromkeys(sorted(names - inner), 1)

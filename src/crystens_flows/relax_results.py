@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pymatgen.core import Structure
 
+from crystens_flows.msonable import structure_from_dict
 from crystens_flows.relaxation import N_STEPS
 from crystens_flows.report.figure13 import save_figure
 from crystens_flows.report.relaxations import relaxation_record
@@ -64,7 +65,7 @@ class RelaxInput:
         return cls(
             str(record["entry"]),
             str(record["material_id"]),
-            None if structure is None else Structure.from_dict(structure),
+            None if structure is None else structure_from_dict(structure),
             record["reason"],
         )
 

@@ -43,7 +43,7 @@ print(builder.summary.n_changed)
 
 def test_two_processes_leave_what_one_does(place, tmp_path):
     stores = open_stores(place)
-    run_jobs(campaign_jobs(n=40, chunk=5), stores.job_store)
+    run_jobs(campaign_jobs(n=24, chunk=4), stores.job_store)
     alone = open_stores(tmp_path / "alone").candidates
     CandidateBuilder(stores.job_store, alone).run_incrementally()
     go = tmp_path / "go"
@@ -57,7 +57,7 @@ def test_two_processes_leave_what_one_does(place, tmp_path):
     go.touch()
     changed = [int(process.communicate(timeout=120)[0]) for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
-    assert sum(changed) >= 40
+    assert sum(changed) >= 24
     assert stores.candidates.count() == len({d["candidate_id"] for d in stores.candidates.query()})
     assert contents(stores.candidates.store) == contents(alone.store)
     last = CandidateBuilder(stores.job_store, stores.candidates)
@@ -76,8 +76,8 @@ def _wait_for(files: list[Path], processes: list[subprocess.Popen]) -> None:
     pytest.fail("the builders did not start")
 
 
-@pytest.mark.parametrize("ahead", [1, 2, 5])
-def test_one_that_is_overtaken_merges_again(place, tmp_path, monkeypatch, ahead):
+@pytest.mark.parametrize("before", [0, 6])
+def test_one_that_is_overtaken_merges_again(place, tmp_path, monkeypatch, before):
     """Another builder does all there is to do between what one reads and what it writes."""
     monkeypatch.setattr(builder_module, "_CANDIDATES_AT_ONCE", 7)
     stores, other = open_stores(place), open_stores(place)
@@ -86,13 +86,14 @@ def test_one_that_is_overtaken_merges_again(place, tmp_path, monkeypatch, ahead)
     CandidateBuilder(stores.job_store, alone).run_incrementally()
     slow = CandidateBuilder(stores.job_store, stores.candidates)
     slow.candidates.ensure_indexes()
-    for number, item in enumerate(slow.get_items()):
-        result = slow.process_item(item)
-        if number % ahead == 0:
-            CandidateBuilder(other.job_store, other.candidates).run_incrementally()
-        slow.update_targets([result])
+    items = slow.get_items()
+    for _ in range(before):
+        slow.update_targets([slow.process_item(next(items))])
+    result = slow.process_item(next(items))
+    assert result["write"]
+    CandidateBuilder(other.job_store, other.candidates).run_incrementally()
+    slow.update_targets([result])  # and it is not there to put it right
     assert contents(stores.candidates.store) == contents(alone.store)
-    assert CandidateBuilder(stores.job_store, stores.candidates).run_incrementally() == 0
 
 
 def test_one_that_has_not_seen_the_newest_job_undoes_nothing(place):

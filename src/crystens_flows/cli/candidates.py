@@ -43,7 +43,8 @@ def _check(parameter: typer.CallbackParam, value: str | None) -> str | None:
     """Check a value that can be wrong for what it is compared with."""
     if value is None:
         return None
-    from crystens_flows.candidate_filters import check_field, filter_criteria
+    from crystens_flows.candidate_criteria import check_field
+    from crystens_flows.candidate_filters import filter_criteria
 
     try:
         if parameter.name == "sort":
@@ -252,9 +253,9 @@ def _flat(document: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     for key, value in document.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict) and value.get("@class") == "Structure":
-            from pymatgen.core import Structure
+            from crystens_flows.msonable import structure_from_dict
 
-            rows.append((name, str(Structure.from_dict(value))))
+            rows.append((name, str(structure_from_dict(value))))
         elif isinstance(value, dict) and value:
             rows += _flat(value, f"{name}.")
         else:

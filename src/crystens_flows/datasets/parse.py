@@ -21,6 +21,7 @@ from crystens_flows.datasets.records import (
     cell_matrix,
     make_record,
 )
+from crystens_flows.msonable import structure_from_dict
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -201,14 +202,12 @@ def _plain(structure: Structure) -> Structure:
 
 
 def _structure_from_dict(content: dict[str, Any]) -> Structure:
-    from pymatgen.core import Structure
-
     for key in ("lattice", "sites"):
         if key not in content:
             raise RejectedError(f"unreadable: no {key!r}, so no pymatgen structure")
     if content["sites"] == []:
         raise RejectedError("no sites")
-    return Structure.from_dict(content)
+    return structure_from_dict(content)
 
 
 def _structure_from_json(text: str) -> Structure:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pymatgen.core import Composition
 
 from crystens_flows.errors import CrystensError, DatasetError, import_extra
+from crystens_flows.msonable import ENTRY_CLASSES, decoded
 from crystens_flows.relaxation.vasp_documents import get
 
 if TYPE_CHECKING:
@@ -162,12 +163,13 @@ def read_entries(spec: str, composition: Composition) -> list[ComputedEntry]:
 
 
 def _read_file(file: Path) -> list[Any]:
-    from monty.serialization import loadfn
+    from monty.io import zopen
     from pymatgen.entries.computed_entries import ComputedEntry
 
     wanted = "give a JSON file with a list of pymatgen's ComputedEntries"
     try:
-        found = loadfn(file)
+        with zopen(file, "rb") as stream:
+            found = decoded(stream.read(), ENTRY_CLASSES)
     except Exception as exc:  # a broken file raises of all kinds
         raise DatasetError(
             f"{file} cannot be read ({' '.join(str(exc).split())[:150]}): {wanted}"

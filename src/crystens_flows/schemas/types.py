@@ -7,9 +7,11 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, PlainSerializer
 from pymatgen.core import Structure
 
+from crystens_flows.msonable import structure_from_dict
+
 
 def _to_structure(value: Any) -> Any:
-    return Structure.from_dict(value) if isinstance(value, dict) else value
+    return structure_from_dict(value) if isinstance(value, dict) else value
 
 
 StructureField = Annotated[

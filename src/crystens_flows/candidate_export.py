@@ -1,0 +1,232 @@
+"""Candidates as files: structures, and tables."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from crystens_flows.errors import InputError, OutputFolderError
+from crystens_flows.export_format import ExportFormat
+from crystens_flows.msonable import structure_from_dict
+from crystens_flows.schemas import CandidateDocument
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+RECORD_FIELDS = (
+    "candidate_id",
+    "campaign",
+    "index",
+    "status",
+    "rejected_by",
+    "reason",
+    "formula",
+    "chemsys",
+    "n_sites",
+    "space_group",
+    "formation_energy_per_atom",
+    "energy_above_hull",
+    "energy_per_atom",
+    "energy_above_hull_dft",
+    "smact_valid",
+    "known_as",
+)
+"""The fields of one row of a table of candidates."""
+
+EXPORT_FIELDS = (*RECORD_FIELDS, "structure", "relaxed_structure", "relaxation.energy")
+"""What is read of a candidate to export it."""
+
+_IN_FRAMES = (
+    *("candidate_id", "status", "formation_energy_per_atom", "energy_above_hull"),
+    "energy_above_hull_dft",
+)
+_FILE_NAME = re.compile(r"\w[\w.-]{0,99}")
+
+Candidate = CandidateDocument | dict[str, Any]
+
+
+def nested_value(doc: dict[str, Any], path: str) -> Any:
+    """
+    Return a value of a document by its dotted path.
+
+    Parameters
+    ----------
+    doc
+        The document.
+    path
+        For example ``"selection.rank"``.
+
+    Returns
+    -------
+    Any
+        The value; None where there is none.
+    """
+    value: Any = doc
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def export(
+    candidates: Iterable[Candidate],
+    folder: str | Path,
+    format: ExportFormat | str,  # noqa: A002
+) -> tuple[list[Path], list[str]]:
+    """
+    Write candidates to files, with the relaxed structure where there is one, else that decoded.
+
+    The candidates are written as they come, one at a time.
+
+    Parameters
+    ----------
+    candidates
+        The candidates, validated or as stored; of those as stored :data:`EXPORT_FIELDS` are enough.
+    folder
+        Where to write; made where it does not exist and there is something to write.
+    format
+        An :class:`~crystens_flows.export_format.ExportFormat` or its name. ``"cif"``, ``"poscar"``
+        and ``"json"`` (pymatgen's) make a file for each structure, ``<candidate_id>.cif`` and so
+        on; ``"extxyz"`` makes ``candidates.extxyz`` with all structures, without loss of
+        precision, and the total energy of those relaxed; ``"csv"`` makes ``candidates.csv``, a row
+        for each candidate with the :data:`RECORD_FIELDS`.
+
+    Returns
+    -------
+    tuple
+        The files written, and the candidate_id of those that have no structure and are left out.
+
+    Raises
+    ------
+    InputError
+        If the format is not one of these, or an identifier is no name of a file.
+    OutputFolderError
+        If the folder cannot be written to.
+    """
+    known = [str(each) for each in ExportFormat]
+    if format not in known:
+        raise InputError(f"format {format!r} is not one of {', '.join(known)}")
+    kind, folder = ExportFormat(format), Path(folder)
+    try:
+        if kind.is_one_file:
+            return _one_file(candidates, folder, kind)
+        return _a_file_each(candidates, folder, kind)
+    except OSError as exc:
+        raise OutputFolderError(f"cannot write to {folder}: {exc.strerror}") from exc
+
+
+def _a_file_each(
+    candidates: Iterable[Candidate], folder: Path, kind: ExportFormat
+) -> tuple[list[Path], list[str]]:
+    written, without = [], []
+    for candidate in candidates:
+        identifier, structure = str(_value(candidate, "candidate_id")), final_structure(candidate)
+        if structure is None:
+            without.append(identifier)
+            continue
+        if not _FILE_NAME.fullmatch(identifier):
+            raise InputError(f"candidate {identifier!r} cannot be the name of a file")
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{identifier}{kind.suffix}"
+        path.write_text(structure.to(fmt=kind.value))
+        written.append(path)
+    return written, without
+
+
+def _one_file(
+    candidates: Iterable[Candidate], folder: Path, kind: ExportFormat
+) -> tuple[list[Path], list[str]]:
+    path, temporary = folder / f"candidates{kind.suffix}", folder / f".candidates{kind.suffix}.tmp"
+    without: list[str] = []
+    stream: TextIO | None = None
+    n_written = 0
+    try:
+        for candidate in candidates:
+            if stream is None:
+                folder.mkdir(parents=True, exist_ok=True)
+                stream = temporary.open("w", newline="")
+                if kind is ExportFormat.CSV:
+                    csv.writer(stream, lineterminator="\n").writerow(RECORD_FIELDS)
+            if kind is ExportFormat.CSV:
+                row = [_value(candidate, name) for name in RECORD_FIELDS]
+                csv.writer(stream, lineterminator="\n").writerow(row)
+            elif (structure := final_structure(candidate)) is not None:
+                stream.write(extxyz_frame(candidate, structure))
+            else:
+                without.append(str(_value(candidate, "candidate_id")))
+                continue
+            n_written += 1
+        if n_written:
+            assert stream is not None
+            stream.close()
+            temporary.replace(path)
+            return [path], without
+        return [], without
+    finally:
+        if stream is not None:
+            stream.close()
+            temporary.unlink(missing_ok=True)
+
+
+def final_structure(candidate: Candidate) -> Structure | None:
+    """
+    Return the relaxed structure where there is one, else the one decoded.
+
+    Parameters
+    ----------
+    candidate
+        The candidate, validated or as stored.
+    """
+    found = _value(candidate, "relaxed_structure") or _value(candidate, "structure")
+    return structure_from_dict(found) if isinstance(found, dict) else found
+
+
+def extxyz_frame(candidate: Candidate, structure: Structure) -> str:
+    """
+    Return a frame of an extended XYZ file, as ASE and OVITO read it.
+
+    Numbers are written with all their digits. ``energy`` is the total energy after relaxation, in
+    eV, and stands where the structure is the relaxed one.
+
+    Parameters
+    ----------
+    candidate
+        The candidate, validated or as stored.
+    structure
+        Its structure.
+
+    Returns
+    -------
+    str
+        Lines, with their ends.
+    """
+    vectors = " ".join(repr(float(x)) for x in structure.lattice.matrix.ravel())
+    values = {name: _value(candidate, name) for name in _IN_FRAMES}
+    if _value(candidate, "relaxed_structure") is not None:
+        values["energy"] = _value(candidate, "relaxation.energy")
+    said = " ".join(
+        f"{name}={value!r}" if isinstance(value, float) else f"{name}={json.dumps(str(value))}"
+        for name, value in values.items()
+        if value is not None
+    )
+    lines = [
+        str(len(structure)),
+        f'Lattice="{vectors}" Properties=species:S:1:pos:R:3 pbc="T T T" {said}',
+    ]
+    lines += [
+        f"{site.specie.symbol} " + " ".join(repr(float(x)) for x in site.coords)
+        for site in structure
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _value(candidate: Candidate, path: str) -> Any:
+    if isinstance(candidate, dict):
+        return nested_value(candidate, path)
+    value: Any = candidate
+    for name in path.split("."):
+        value = getattr(value, name, None)
+    return value
