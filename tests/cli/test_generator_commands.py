@@ -1,11 +1,15 @@
 """crystens train and sample."""
 
 import csv
+import sys
 
 import numpy as np
+import pytest
 from pymatgen.core import Structure
 
 from crystens_flows.datasets import shipped
+from crystens_flows.generators.adversarial.library import import_keras
+from crystens_flows.generators.checkpoints import write_checkpoint
 
 
 def small_csv(path, n):
@@ -83,3 +87,45 @@ def test_settings_that_are_none(crystens):
         assert result.code == 2
         assert result.err.startswith("error: --settings: ")
         assert result.err.count("\n") == 1
+
+
+def test_training_pauses_in_time_and_goes_on(crystens, tmp_path):
+    """The folder has the name of a generator that ships, so the hint says which one it means."""
+    small_csv(tmp_path / "mine.csv", 60)
+    command = ["train", "--data", "mine.csv", "-o", "default", "--steps", "1", "--minutes", "1e-9"]
+    result = crystens(*command)
+    assert result.code == 0, result.err
+    assert result.err.endswith(
+        "paused: step 1 of 2, state in default\ngo on: start the same command again\n"
+    )
+    assert not (tmp_path / "default" / "config.json").exists()
+    result = crystens(*command)
+    assert result.code == 0, result.err
+    assert "trained: kind 'flow'" in result.err
+    assert result.err.endswith("crystens sample --generator ./default\n")
+    assert (tmp_path / "default" / "config.json").is_file()
+
+
+def test_a_time_that_is_none(crystens, tmp_path):
+    result = crystens("train", "-o", "mine", "--minutes", "0")
+    assert result.code == 1
+    assert result.err == "error: the time for a training must be positive, not 0 s\n"
+    assert not (tmp_path / "mine").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "package", "extra"), [("gan", "tensorflow", "gan"), ("imagen", "torch", "imagen")]
+)
+def test_sampling_without_the_library_says_what_to_install(
+    crystens, tmp_path, monkeypatch, kind, package, extra
+):
+    config = {"architecture": {}, "sampling": {}}
+    write_checkpoint(tmp_path / "mine", kind, config, {}, {"weight": np.zeros(1)})
+    import_keras.cache_clear()
+    monkeypatch.setitem(sys.modules, package, None)  # what is not installed cannot be imported
+    result = crystens("sample", "--generator", "mine", "-o", "samples")
+    assert result.code == 1
+    assert result.err.startswith(f"error: {package} is needed for ")
+    assert result.err.endswith(f"is not installed: pip install 'crystens-flows[{extra}]'\n")
+    assert result.err.count("\n") == 1
+    assert not (tmp_path / "samples").exists()

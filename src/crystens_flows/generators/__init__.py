@@ -31,8 +31,11 @@ SHIPPED_DATA = (
     "crystals shipped with the package: Materials Project by MP-20 and MPTS-52, CC BY 4.0"
 )
 
-TORCH_GENERATORS = ("flow", "imagen")
-"""Kinds whose modules import torch; those of TensorFlow import it when they are used."""
+TORCH_GENERATORS = {"flow": "generate", "imagen": "imagen"}
+"""
+Kinds whose modules import torch, and the extra that brings it; those of TensorFlow import it when
+they are used.
+"""
 
 TRAINABLE_GENERATORS = {"default": "flow", "imagen": "imagen", "gan": "gan", "wgan": "wgan"}
 """Kind of generator trained for each name given to ``crystens train --generator``."""
@@ -62,7 +65,7 @@ def generator_class(kind: str) -> type[Generator]:
             f"unknown kind of generator '{kind}': known are {', '.join(sorted(GENERATOR_CLASSES))}"
         )
     if kind in TORCH_GENERATORS:
-        import_extra("torch", "generate", "generators")
+        import_extra("torch", TORCH_GENERATORS[kind], f"the generator '{kind}'")
     module, name = GENERATOR_CLASSES[kind].split(":")
     return getattr(import_module(module), name)
 

@@ -56,7 +56,7 @@ def make_shipped(checkpoint: Path, name: str, weights_folder: Path = SHIPPED_WEI
         If there is no checkpoint, a weight does not fit in half precision, or the file of weights
         would be too large to ship; nothing is written.
     """
-    if not name or Path(name).name != name:
+    if not name.replace("-", "_").isidentifier():
         raise InputError(f"'{name}' is no name of a generator: give one word, e.g. 'gan'")
     kind = read_header(checkpoint)["kind"]
     config, card, weights, sha256 = read_checkpoint(checkpoint, kind, "numpy")
