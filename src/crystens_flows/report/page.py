@@ -37,7 +37,7 @@ def render_report(options: Mapping[str, Any], summary: Mapping[str, Any]) -> str
     options
         What was asked for, by name.
     summary
-        A :class:`crystens_flows.discovery.DiscoverySummary` as a dictionary.
+        A :class:`crystens_flows.discovery_summary.DiscoverySummary` as a dictionary.
 
     Returns
     -------
