@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from campaign_managers import vasp_environment, write_project
 
 SMALL = {
     "campaign": "small",
@@ -30,3 +31,30 @@ def campaign_file(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def jf_project(mongo_uri, tmp_path, monkeypatch):
+    """Make a project of jobflow-remote the one that commands, and this process, take."""
+    remote = pytest.importorskip("jobflow_remote", reason="jobflow-remote runs the jobs")
+
+    def make(workers, **options):
+        store, projects = write_project(mongo_uri, tmp_path, workers, **options)
+        monkeypatch.setenv("JFREMOTE_PROJECTS_FOLDER", str(projects))
+        monkeypatch.setenv("JFREMOTE_PROJECT", "crystens")
+        monkeypatch.setattr(remote.SETTINGS, "projects_folder", str(projects))
+        monkeypatch.setattr(remote.SETTINGS, "project", "crystens")
+        from jobflow_remote import JobController
+
+        assert JobController.from_project_name().reset()
+        return store
+
+    return make
+
+
+@pytest.fixture
+def vasp_stand_in(tmp_path, monkeypatch):
+    """Let jobs find the stand-in for VASP, and POTCARs; return the file of its calls."""
+    pytest.importorskip("atomate2.vasp", reason="the relaxations are jobs of atomate2")
+    pytest.importorskip("custodian", reason="custodian runs VASP")
+    return vasp_environment(tmp_path, monkeypatch)

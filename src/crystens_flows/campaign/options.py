@@ -79,7 +79,9 @@ class DiscoveryOptions(BaseModel):
         None, description="Training of the generator to sample from, in place of 'generator'."
     )
     campaign: str = Field("default", min_length=1, description="Name of the campaign.")
-    chunk_size: int = Field(64, gt=0, le=1000, description="Samples a job.")
+    chunk_size: int | None = Field(
+        None, gt=0, le=1000, description="Samples a job; None for a size by their number."
+    )
     screening: ScreeningOptions = Field(
         default_factory=ScreeningOptions, description="Screens, thresholds and selection."
     )

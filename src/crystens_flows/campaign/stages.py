@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
+from jobflow import Flow
 from pydantic import BaseModel, ConfigDict, Field
 
 StageName = Literal["train", "sample", "decode", "screen", "select", "tune", "relax", "collect"]
@@ -43,6 +45,9 @@ class StageRun(BaseModel):
     )
 
 
+ManagerConfig = Callable[[StageRun], dict[str, Any]]
+
+
 def stage_of(job_name: str) -> str:
     """
     Return the stage of a job.
@@ -66,3 +71,35 @@ def stage_of(job_name: str) -> str:
         if job_name.startswith(names):
             return stage
     return OTHER
+
+
+def route(
+    flow: Flow, default: StageRun, stages: Mapping[Any, StageRun], config: ManagerConfig
+) -> None:
+    """
+    Say for each job of a flow, and for those that jobs start, where it runs.
+
+    Parameters
+    ----------
+    flow
+        The flow; it is changed.
+    default
+        Where jobs run of which `stages` says nothing.
+    stages
+        Where the jobs of a stage run; what is not said there is as in `default`.
+    config
+        Makes of that what the workflow manager looks for in the ``manager_config`` of a job.
+    """
+    # A job hands its own manager_config down to those it starts, over what is said for these.
+    flow.update_config({"_set": {"pass_manager_config": False}}, dict_mod=True)
+    _update(flow, config(default))
+    for stage, run in stages.items():
+        said = default.model_copy(update=run.model_dump(exclude_none=True))
+        for name in JOB_NAMES[stage]:
+            _update(flow, config(said), name_filter=name)
+
+
+def _update(flow: Flow, values: dict[str, Any], **which: str) -> None:
+    if values:
+        mods = {f"manager_config->{key}": value for key, value in values.items()}
+        flow.update_config({"_set": mods}, dynamic=True, dict_mod=True, **which)

@@ -17,6 +17,8 @@ __all__ = ["Backend", "JobRecord", "JobStatus", "Progress", "Retried", "find_bac
 
 _CLASSES = {
     "local": "crystens_flows.campaign.backends.local:LocalBackend",
+    "jf": "crystens_flows.campaign.backends.jf:JfBackend",
+    "fireworks": "crystens_flows.campaign.backends.fireworks:FireworksBackend",
 }
 
 

@@ -1,0 +1,221 @@
+"""Campaigns that FireWorks runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobflow import Flow
+
+from crystens_flows.campaign.backends.base import Backend, JobRecord, JobStatus, Retried, reason_of
+from crystens_flows.campaign.backends.checks import check_same_options, same_trained
+from crystens_flows.campaign.options import Part, make_flow
+from crystens_flows.campaign.stages import StageRun, route
+from crystens_flows.campaign.submission import with_checkpoint
+from crystens_flows.errors import InputError, StoreError, import_extra
+from crystens_flows.masking import without_password
+
+if TYPE_CHECKING:
+    from fireworks import LaunchPad  # type: ignore[import-untyped]
+
+STATES = {
+    **dict.fromkeys(("WAITING", "READY", "RESERVED"), JobStatus.WAITING),
+    "RUNNING": JobStatus.RUNNING,
+    "COMPLETED": JobStatus.FINISHED,
+    "PAUSED": JobStatus.PAUSED,
+    **dict.fromkeys(("FIZZLED", "DEFUSED", "ARCHIVED"), JobStatus.FAILED),
+}
+"""How far a job has come, by its state in FireWorks."""
+
+_AT_ONCE = 1000
+_LAUNCH = [
+    *("launch_id", "fw_id", "time_start", "time_end", "launch_dir", "host"),
+    *("action.stored_data._exception._stacktrace", "action.detours.name"),
+]
+
+
+class FireworksBackend(Backend):
+    """Hands a campaign to the launch pad of FireWorks, whose workers run it."""
+
+    def parts(self) -> list[Part]:
+        """Return what was submitted."""
+        return sorted((part for part, _ in self._submitted()), key=lambda part: part.start)
+
+    def submit(self, part: Part) -> str:
+        """Submit a part to the launch pad; jobs write to the store of the worker that runs them."""
+        manager = import_extra("jobflow.managers.fireworks", "fireworks", "submitting to FireWorks")
+        options = with_checkpoint(self.campaign.options())
+        check_same_options(options, [kept for _, kept in self._submitted()])
+        trained = None
+        if options.train is not None and part.start:
+            from crystens_flows.stores import open_stores
+
+            trained = same_trained(options, part, open_stores(options.store).job_store)
+        flow = make_flow(options, part, trained)
+        metadata = flow.metadata
+        self.route(flow)
+        # without a store: it would be kept with each job, its password too
+        workflow = manager.flow_to_workflow(flow, name=flow.name, metadata=metadata)
+        with _explained():
+            ids = self.launchpad.add_wf(workflow)
+        return (
+            f"campaign {options.campaign}: {part.n_samples} samples from index {part.start} in "
+            f"{len(ids)} jobs, submitted to the launch pad {self.launchpad.name} of FireWorks; "
+            "`rlaunch rapidfire` or `qlaunch rapidfire` runs them"
+        )
+
+    def route(self, flow: Flow) -> None:
+        """
+        Give the jobs of a flow to the workers of the category of their stage.
+
+        Parameters
+        ----------
+        flow
+            The flow; it is changed.
+        """
+        runs = [self.campaign.default, *self.campaign.stages.values()]
+        if any(run.exec_config is not None for run in runs):
+            raise InputError(
+                "FireWorks has no exec_config: leave it out, and set up the surroundings of jobs "
+                "in pre_rocket of the queue adapter"
+            )
+        route(flow, self.campaign.default, self.campaign.stages, _config)
+
+    def jobs(self) -> Iterator[JobRecord]:
+        """Yield the jobs that the launch pad holds of the campaign."""
+        query = {"spec.campaign": self.campaign.campaign}
+        fields = ["fw_id", "name", "state", "launches", "spec._category"]
+        with _explained():
+            part: list[dict[str, Any]] = []
+            for found in self.launchpad.fireworks.find(query, fields):
+                part.append(found)
+                if len(part) == _AT_ONCE:
+                    yield from self._records(part)
+                    part = []
+            yield from self._records(part)
+
+    def retry(self, jobs: Iterable[JobRecord]) -> Retried:
+        """Run failed jobs again, and all that came after them; see :class:`Retried`."""
+        keys: dict[str, None] = {}
+        refused: dict[str, str] = {}
+        with _explained():
+            for job in sorted(jobs, key=lambda job: int(job.key)):  # parents come first
+                if job.key in keys:
+                    continue
+                after = self._after(int(job.key))
+                if begun := self._has_started_others(after):
+                    refused[job.key] = (
+                        f"{begun}, which came after it, has started others, which would run twice"
+                    )
+                    continue
+                self.launchpad.rerun_fw(int(job.key))
+                keys |= dict.fromkeys(map(str, [job.key, *after]))
+        return Retried(list(keys), refused)
+
+    def pause(self) -> int:
+        """Pause the jobs that wait."""
+        with _explained():
+            waiting = [job for job in self.jobs() if job.status is JobStatus.WAITING]
+            return sum(self.launchpad.pause_fw(int(job.key)) is not None for job in waiting)
+
+    def resume(self) -> int:
+        """Let jobs that were paused wait again."""
+        with _explained():
+            paused = [job for job in self.jobs() if job.status is JobStatus.PAUSED]
+            return sum(self.launchpad.resume_fw(int(job.key)) is not None for job in paused)
+
+    @cached_property
+    def launchpad(self) -> LaunchPad:
+        """The launch pad: of the file that the campaign names, else the one that lpad takes."""
+        import_extra("fireworks", "fireworks", "campaigns on FireWorks")
+        from fireworks import LaunchPad
+
+        named = self.campaign.launchpad
+        if named is not None and not Path(named).is_file():
+            raise InputError(f"there is no LaunchPad file {named}: `crystens init` writes one")
+        with _explained():
+            return LaunchPad.auto_load() if named is None else LaunchPad.from_file(named)
+
+    def _submitted(self) -> list[tuple[Part, dict[str, Any]]]:
+        query = {"metadata.campaign": self.campaign.campaign}
+        with _explained():
+            flows = [
+                each["metadata"] for each in self.launchpad.workflows.find(query, ["metadata"])
+            ]
+        return [(Part(each["start"], each["n_samples"]), each["options"]) for each in flows]
+
+    def _records(self, found: list[dict[str, Any]]) -> Iterator[JobRecord]:
+        last = [each["launches"][-1] for each in found if each.get("launches")]
+        launches = {
+            launch["launch_id"]: launch
+            for launch in self.launchpad.launches.find({"launch_id": {"$in": last}}, _LAUNCH)
+        }
+        for each in found:
+            status = STATES[each["state"]]
+            launch = launches.get(each["launches"][-1], {}) if each.get("launches") else {}
+            kept = (launch.get("action") or {}).get("stored_data") or {}
+            error = (kept.get("_exception") or {}).get("_stacktrace")
+            if status is JobStatus.FAILED and not error:
+                error = f"stopped ({each['state']})"
+            yield JobRecord(
+                key=str(each["fw_id"]),
+                name=each["name"],
+                status=status,
+                reason=reason_of(error) if status is JobStatus.FAILED else None,
+                started=_time(launch.get("time_start")),
+                ended=_time(launch.get("time_end")),
+                worker=launch.get("host") or each["spec"].get("_category"),
+                folder=launch.get("launch_dir"),
+            )
+
+    def _after(self, fw_id: int) -> list[int]:
+        """Return all jobs that come after one."""
+        workflow = self.launchpad.workflows.find_one({"nodes": fw_id}, ["links"])
+        links = {int(parent): children for parent, children in workflow["links"].items()}
+        found: dict[int, None] = {}
+        ahead = list(links.get(fw_id, []))
+        while ahead:
+            if (each := ahead.pop()) not in found:
+                found[each] = None
+                ahead += links.get(each, [])
+        return list(found)
+
+    def _has_started_others(self, fw_ids: list[int]) -> str | None:
+        """Return the name of a job, of some, that has started others, if there is one."""
+        query = {"fw_id": {"$in": fw_ids}, "state": "COMPLETED"}
+        for each in self.launchpad.fireworks.find(query, ["name", "launches"]):
+            launched = {"launch_id": {"$in": each["launches"]}}
+            for launch in self.launchpad.launches.find(launched, ["action.detours.name"]):
+                if (launch.get("action") or {}).get("detours"):
+                    return str(each["name"])
+        return None
+
+
+def _config(run: StageRun) -> dict[str, Any]:
+    values = {"_category": run.worker, "_queueadapter": run.resources}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _time(found: datetime | str | None) -> datetime | None:
+    if isinstance(found, str):
+        found = datetime.fromisoformat(found)
+    return found if found is None or found.tzinfo else found.replace(tzinfo=UTC)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Say in a line what the database of the launch pad says."""
+    from pymongo.errors import PyMongoError
+
+    try:
+        yield
+    except PyMongoError as exc:
+        first = without_password(str(exc)).split(", Timeout:")[0].split(", full error")[0]
+        raise StoreError(
+            f"the launch pad of FireWorks cannot be reached or used: {first}; is the server "
+            "running, and is the LaunchPad file right?"
+        ) from None
