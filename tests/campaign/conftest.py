@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import yaml
 from campaign_managers import vasp_environment, write_project
+
+from crystens_flows.cli import main
 
 SMALL = {
     "campaign": "small",
@@ -58,3 +62,19 @@ def vasp_stand_in(tmp_path, monkeypatch):
     pytest.importorskip("atomate2.vasp", reason="the relaxations are jobs of atomate2")
     pytest.importorskip("custodian", reason="custodian runs VASP")
     return vasp_environment(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run a command of this package in this process; return what it printed."""
+
+    def run(*arguments, code=0):
+        monkeypatch.setattr(sys, "argv", ["crystens", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        printed = capsys.readouterr()
+        assert exit_.value.code == code, printed.err
+        return printed
+
+    return run

@@ -46,7 +46,7 @@ def paper(store, pad, *settings):
     return read_campaign(PAPER, [*SMALL_PAPER, *more, *settings])
 
 
-def rlaunch(pad, folder, *, category, seconds=600):
+def rlaunch(pad, folder, *, category, seconds=1800):
     """Run all jobs that a worker takes, as `crystens init` writes workers: with a GPU, or not."""
     query = {} if category else {"spec._category": {"$ne": "gpu"}}
     worker = folder / f"worker-{category or 'cpu'}.yaml"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from campaign_managers import PAPER, PAPER_WORKERS, SMALL_PAPER, crystens, run_until
+from campaign_managers import PAPER, PAPER_WORKERS, SMALL_PAPER, crystens, jf, run_until
 
 from crystens_flows.campaign.backends import JobStatus, find_backend
 from crystens_flows.campaign.file import read_campaign
@@ -71,7 +71,7 @@ def test_submitted_routed_extended_and_paused(jf_project):
 
 def test_what_the_project_does_not_have(jf_project, tmp_path):
     store = jf_project(("local", "gpu"))
-    with pytest.raises(InputError, match="has no worker 'batch': known are local, gpu"):
+    with pytest.raises(InputError, match="has no worker 'batch': known are gpu, local"):
         submit_campaign(find_backend(paper(store)))
     named = ["stages={relax: {exec_config: vsap}}"]
     with pytest.raises(InputError, match="has no exec_config 'vsap': known are vasp"):
@@ -81,6 +81,17 @@ def test_what_the_project_does_not_have(jf_project, tmp_path):
     with pytest.raises(InputError, match=r"jobflow-remote: .*nobody"):
         submit_campaign(find_backend(paper(store, "project=nobody")))
     assert find_backend(paper(store)).parts() == []
+
+
+def test_jf_has_the_commands_as_a_plugin(jf_project, tmp_path):
+    store = jf_project(WORKERS)
+    settings = [f"--set={each}" for each in (*SMALL_PAPER, f"store={store}")]
+    submitted = jf("crystens", "submit", str(PAPER), *settings)
+    assert submitted.returncode == 0, submitted.stdout + submitted.stderr
+    assert find_backend(paper(store)).parts() == [Part(0, 16)]
+    again = jf("crystens", "submit", str(PAPER), *settings)
+    assert again.returncode == 1
+    assert "was submitted before" in " ".join(again.stdout.split())
 
 
 @pytest.mark.slow

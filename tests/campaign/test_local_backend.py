@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -26,7 +27,7 @@ def indices(store):
         return sorted(each["index"] for each in stores.candidates.query(properties=["index"]))
 
 
-def test_begun_continued_and_extended(campaign_file, tmp_path):
+def test_begun_continued_and_extended(campaign_file, tmp_path, command):
     path = campaign_file(folder=str(tmp_path / "run"), n_samples=3)
     backend = find_backend(read_campaign(path))
     assert backend.parts() == []
@@ -52,14 +53,21 @@ def test_begun_continued_and_extended(campaign_file, tmp_path):
         with pytest.raises(InputError, match=f"begun with .*({'|'.join(changes)}|samples)"):
             submit_campaign(find_backend(read_campaign(other)))
 
-    extended = extend_campaign(backend, 2)
+    extended = command("extend", path, "-n", 2).err
     assert "sampled 5 of 5" in extended
     assert backend.parts() == [Part(0, 3), Part(3, 2)]
     assert indices(tmp_path / "run" / "store") == [0, 1, 2, 3, 4]
     assert {job.key for job in jobs} < {job.key for job in backend.jobs()}
+    shown = json.loads(command("status", path, "--format", "json").out)
+    assert (shown["n_samples"], shown["n_parts"], shown["failures"]) == (5, 2, [])
+    assert {each["stage"]: each["finished"] for each in shown["stages"]}["sample"] == 2
+    assert "0 failed jobs found" in command("retry", path, "--reason", "walltime").err
+    listed = command("status", path)
+    assert "campaign small: 5 samples in 2 parts" in listed.err
+    assert listed.out.splitlines()[0].split()[:3] == ["stage", "waiting", "running"]
 
 
-def test_paused_between_two_jobs_and_gone_on_with(campaign_file, tmp_path):
+def test_paused_between_two_jobs_and_gone_on_with(campaign_file, tmp_path, command):
     path = campaign_file(folder=str(tmp_path / "run"), n_samples=3)
     campaign = read_campaign(path)
     seen = []
@@ -74,14 +82,20 @@ def test_paused_between_two_jobs_and_gone_on_with(campaign_file, tmp_path):
     states = Counter(job.status for job in backend.jobs())
     assert states[JobStatus.FINISHED] == 2
     assert states[JobStatus.PAUSED] == len(list(backend.jobs())) - 2
-    assert find_backend(campaign).resume() == states[JobStatus.PAUSED]
+    assert f"{states[JobStatus.PAUSED]} jobs go on" in command("resume", path).err
     assert {job.status for job in backend.jobs()} == {JobStatus.FINISHED}
     assert indices(tmp_path / "run" / "store") == [0, 1, 2]
 
 
-def test_there_is_nothing_to_pause(campaign_file, tmp_path):
-    with pytest.raises(InputError, match="to pause"):
-        find_backend(read_campaign(campaign_file(folder=str(tmp_path / "run")))).pause()
+def test_there_is_no_campaign(campaign_file, tmp_path, command):
+    path = campaign_file(folder=str(tmp_path / "run"))
+    assert "error: there is no campaign in" in command("pause", path, code=1).err
+    assert (
+        "error: there is no campaign small to extend"
+        in command("extend", path, "-n", 1, code=1).err
+    )
+    assert "was not submitted yet" in command("status", path).err
+    assert "sampels is unknown" in command("status", path, "--set", "sampels=1", code=1).err
 
 
 def test_a_training_comes_first_and_an_extension_takes_it(campaign_file, tmp_path):

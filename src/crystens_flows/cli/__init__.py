@@ -11,6 +11,7 @@ import typer
 
 from crystens_flows import __version__
 from crystens_flows.cli import (
+    campaign,
     candidates,
     check,
     discover,
@@ -30,7 +31,7 @@ from crystens_flows.errors import CrystensError
 from crystens_flows.masking import without_password
 
 INTERRUPTED = 130
-RESUMABLE = ("discover", "relax", "submit", "train", "train-m3gnet")
+RESUMABLE = ("discover", "relax", "resume", "retry", "submit", "train", "train-m3gnet")
 
 app = typer.Typer(
     name="crystens",
@@ -74,6 +75,11 @@ app.command()(evaluate.evaluate)
 app.command()(relax.relax)
 app.command()(check.check)
 app.command()(submit.submit)
+app.command()(campaign.status)
+app.command()(campaign.extend)
+app.command()(campaign.retry)
+app.command()(campaign.pause)
+app.command()(campaign.resume)
 app.command()(init.init)
 app.command("train-m3gnet")(train_m3gnet.train_m3gnet_command)
 app.command()(candidates.build)

@@ -93,7 +93,7 @@ class JfBackend(Backend):
                 if name is not None and name not in known:
                     raise InputError(
                         f"project {project.name} of jobflow-remote has no {kind} '{name}': known "
-                        f"are {', '.join(known) or 'none'}"
+                        f"are {', '.join(sorted(known)) or 'none'}"
                     )
         route(flow, self.campaign.default, self.campaign.stages, _config)
 
