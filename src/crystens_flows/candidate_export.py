@@ -131,7 +131,7 @@ def _a_file_each(
             raise InputError(f"candidate {identifier!r} cannot be the name of a file")
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{identifier}{kind.suffix}"
-        path.write_text(structure.to(fmt=kind.value))
+        path.write_text(structure.to(fmt=kind.value))  # type: ignore[arg-type]
         written.append(path)
     return written, without
 

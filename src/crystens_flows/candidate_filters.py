@@ -231,6 +231,8 @@ def reduced_formula(formula: str) -> str:
         composition = Composition(plain, strict=True)
         if not composition or not math.isfinite(composition.num_atoms):
             raise ValueError("no amounts")
+        if any(amount % 1 for amount in composition.values()):
+            composition = Composition(composition.get_integer_formula_and_factor()[0])
         return str(composition.reduced_formula)
     except (ValueError, KeyError, TypeError, OverflowError, ZeroDivisionError) as exc:
         raise InputError(f"formula {given!r} cannot be read: {exc}") from exc

@@ -1,14 +1,39 @@
-"""Commands on the candidates of a store: build, query, show, export."""
+"""Commands on the candidates of a store: build, query, show, export, upgrade."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from crystens_flows.candidate_status import CandidateStatus
+from crystens_flows.cli.candidate_options import (
+    Campaign,
+    Chemsys,
+    Descending,
+    Elements,
+    Engine,
+    Formula,
+    Limit,
+    MaxEnergyAboveHull,
+    MaxEnergyAboveHullDft,
+    MaxFormationEnergy,
+    MaxRank,
+    MaxSites,
+    MinEnergyAboveHull,
+    MinFormationEnergy,
+    MinSites,
+    Saved,
+    Skip,
+    Sort,
+    SpaceGroup,
+    Status,
+    Without,
+    filters_of,
+    given_options,
+)
 from crystens_flows.cli.options import Config, Format, OutputFormat, StoreSpec
 from crystens_flows.cli.output import print_records, progress_bar, say
 from crystens_flows.errors import InputError
@@ -37,58 +62,6 @@ app = typer.Typer(
 def _candidates(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
-
-
-def _check(parameter: typer.CallbackParam, value: str | None) -> str | None:
-    """Check a value that can be wrong for what it is compared with."""
-    if value is None:
-        return None
-    from crystens_flows.candidate_criteria import check_field
-    from crystens_flows.candidate_filters import filter_criteria
-
-    try:
-        if parameter.name == "sort":
-            check_field(value)
-        elif parameter.name == "elements":
-            filter_criteria(elements=_symbols(value))
-        elif parameter.name == "formula":
-            filter_criteria(formula=value)
-        else:
-            filter_criteria(chemsys=value)
-    except InputError as exc:
-        raise typer.BadParameter(str(exc)) from None
-    return value
-
-
-Formula = Annotated[
-    str | None, typer.Option("--formula", help="Formula, e.g. NaCl.", callback=_check)
-]
-Chemsys = Annotated[
-    str | None,
-    typer.Option(
-        "--chemsys", help="Chemical system, e.g. Na-Cl: just these elements.", callback=_check
-    ),
-]
-Elements = Annotated[
-    str | None,
-    typer.Option("--elements", help="Elements that must be there, e.g. Na,O.", callback=_check),
-]
-Status = Annotated[CandidateStatus | None, typer.Option("--status", help="How far it has come.")]
-Campaign = Annotated[str | None, typer.Option("--campaign", help="Name of the campaign.")]
-MaxFormationEnergy = Annotated[
-    float | None,
-    typer.Option("--max-formation-energy", help="Highest predicted formation energy, eV/atom."),
-]
-MaxEnergyAboveHull = Annotated[
-    float | None,
-    typer.Option("--max-energy-above-hull", help="Highest predicted energy above hull, eV/atom."),
-]
-Sort = Annotated[
-    str | None, typer.Option("--sort", help="Field to sort by, lowest first.", callback=_check)
-]
-Descending = Annotated[bool, typer.Option("--descending", help="Highest first.")]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="Most candidates.")]
-Skip = Annotated[int, typer.Option("--skip", min=0, help="Candidates to pass over first.")]
 
 
 def build(
@@ -129,34 +102,76 @@ def build(
 
 @app.command()
 def query(
+    context: typer.Context,
     formula: Formula = None,
     chemsys: Chemsys = None,
     elements: Elements = None,
+    without: Without = None,
+    space_group: SpaceGroup = None,
+    min_sites: MinSites = None,
+    max_sites: MaxSites = None,
     status: Status = None,
     campaign: Campaign = None,
+    engine: Engine = None,
+    min_formation_energy: MinFormationEnergy = None,
     max_formation_energy: MaxFormationEnergy = None,
+    min_energy_above_hull: MinEnergyAboveHull = None,
     max_energy_above_hull: MaxEnergyAboveHull = None,
+    max_energy_above_hull_dft: MaxEnergyAboveHullDft = None,
+    max_rank: MaxRank = None,
     sort: Sort = None,
     descending: Descending = False,
     limit: Limit = 20,
     skip: Skip = 0,
     output_format: Format = OutputFormat.TABLE,
+    save: Annotated[
+        str | None,
+        typer.Option("--save", help="Keep these options under a name, for --saved."),
+    ] = None,
+    saved: Saved = None,
     store: StoreSpec = None,
     config: Config = None,
 ) -> None:
     """List candidates."""
+    from crystens_flows.saved_queries import query_file, save_query
     from crystens_flows.stores import open_stores
 
+    if save is not None:
+        query_file(save)  # a wrong name is told before anything is read
     candidates = open_stores(store, create=False).candidates
-    filters = _filters(
-        formula, chemsys, elements, status, campaign, max_formation_energy, max_energy_above_hull
-    )
+    filters = filters_of(context.params)
     found = candidates.query(
         **filters, sort=sort, descending=descending, limit=limit, skip=skip, properties=COLUMNS
     )
     records = [{column: document.get(column) for column in COLUMNS} for document in found]
     print_records(records, COLUMNS, output_format)
     say(f"{candidates.count(**filters)} candidates match")
+    if save is not None:
+        say(f"saved as {save_query(save, given_options(context))}")
+
+
+@app.command()
+def saved(output_format: Format = OutputFormat.TABLE) -> None:
+    """List the saved queries."""
+    from crystens_flows.saved_queries import saved_queries
+
+    rows = [{"name": name, "options": options} for name, options in saved_queries().items()]
+    print_records(rows, ["name", "options"], output_format)
+
+
+@app.command()
+def upgrade(store: StoreSpec = None, config: Config = None) -> None:
+    """
+    Rewrite candidates that an earlier version stored as this version stores them.
+
+    It can be interrupted and run again, also while jobs run and candidates are built.
+    """
+    from crystens_flows.stores import open_stores
+
+    summary = open_stores(store, create=False).candidates.upgrade()
+    for identifier, reason in summary.refused.items():
+        say(f"{identifier}: {reason}")
+    say(f"upgraded {summary.n_upgraded} candidates; {len(summary.refused)} cannot be")
 
 
 @app.command()
@@ -185,66 +200,70 @@ def show(
 
 @app.command()
 def export(
+    context: typer.Context,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the files.")],
     structure_format: Annotated[
-        ExportFormat, typer.Option("--format", help="Format of the structures.")
+        ExportFormat,
+        typer.Option("--format", help="A file each, or one with all: extxyz, or csv for a table."),
     ] = ExportFormat.CIF,
     formula: Formula = None,
     chemsys: Chemsys = None,
     elements: Elements = None,
+    without: Without = None,
+    space_group: SpaceGroup = None,
+    min_sites: MinSites = None,
+    max_sites: MaxSites = None,
     status: Status = None,
     campaign: Campaign = None,
+    engine: Engine = None,
+    min_formation_energy: MinFormationEnergy = None,
     max_formation_energy: MaxFormationEnergy = None,
+    min_energy_above_hull: MinEnergyAboveHull = None,
     max_energy_above_hull: MaxEnergyAboveHull = None,
+    max_energy_above_hull_dft: MaxEnergyAboveHullDft = None,
+    max_rank: MaxRank = None,
     sort: Sort = None,
     descending: Descending = False,
     limit: Limit = 1000,
+    saved: Saved = None,
     store: StoreSpec = None,
     config: Config = None,
 ) -> None:
-    """Write the structures of candidates, the relaxed one where there is one, a file each."""
-    from crystens_flows.candidates import export as export_structures
+    """Write candidates, with the relaxed structure where there is one."""
+    from crystens_flows.candidate_export import EXPORT_FIELDS
+    from crystens_flows.candidates import export as export_candidates
     from crystens_flows.cli.folders import FolderWriter
     from crystens_flows.stores import open_stores
 
-    filters = _filters(
-        formula, chemsys, elements, status, campaign, max_formation_energy, max_energy_above_hull
-    )
     with FolderWriter(output) as writer:
         candidates = open_stores(store, create=False).candidates
-        found = candidates.documents(**filters, sort=sort, descending=descending, limit=limit)
-        files, without = export_structures(found, writer.temporary, structure_format.value)
+        found = candidates.query(
+            **filters_of(context.params),
+            sort=sort,
+            descending=descending,
+            limit=limit,
+            properties=EXPORT_FIELDS,
+        )
+        counted = _Counted(found)
+        files, left_out = export_candidates(counted, writer.temporary, structure_format.value)
         if not files:
             raise InputError("no candidate with a structure matches: loosen the filters")
-    say(f"wrote {len(files)} structures to {output}; {len(without)} candidates have none")
+    what = "candidates" if structure_format is ExportFormat.CSV else "structures"
+    none = f"; {len(left_out)} candidates have none" if what == "structures" else ""
+    say(f"wrote {counted.n - len(left_out)} {what} to {output}{none}")
 
 
-def _filters(
-    formula: str | None,
-    chemsys: str | None,
-    elements: str | None,
-    status: CandidateStatus | None,
-    campaign: str | None,
-    max_formation_energy: float | None,
-    max_energy_above_hull: float | None,
-) -> dict[str, Any]:
-    return {
-        "formula": formula,
-        "chemsys": chemsys,
-        "elements": _symbols(elements) if elements else None,
-        "status": status,
-        "campaign": campaign,
-        "formation_energy_per_atom": (
-            None if max_formation_energy is None else (None, max_formation_energy)
-        ),
-        "energy_above_hull": (
-            None if max_energy_above_hull is None else (None, max_energy_above_hull)
-        ),
-    }
+class _Counted:
+    """Count what passes through."""
 
+    def __init__(self, members: Iterable[dict[str, Any]]) -> None:
+        self.members = members
+        self.n = 0
 
-def _symbols(elements: str) -> list[str]:
-    return [symbol.strip() for symbol in elements.split(",")]
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for member in self.members:
+            self.n += 1
+            yield member
 
 
 def _flat(document: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -18,7 +18,7 @@ class OutputFormat(StrEnum):
     CSV = "csv"
 
 
-def _read_config(context: typer.Context, path: Path | None) -> Path | None:
+def read_config(context: typer.Context, path: Path | None) -> Path | None:
     """Take the values of a YAML file as defaults of the options of the same names."""
     if path is None or context.resilient_parsing:
         return path
@@ -71,7 +71,7 @@ Config = Annotated[
     typer.Option(
         "--config",
         help="YAML file of the same options (long names, without dashes).",
-        callback=_read_config,
+        callback=read_config,
         is_eager=True,
         show_default=False,
     ),

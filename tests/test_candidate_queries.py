@@ -1,0 +1,341 @@
+"""Queries on random candidates against a filter in Python, and input that means harm."""
+
+from __future__ import annotations
+
+import math
+import string
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from maggma.stores import MemoryStore
+from pymatgen.core import Composition
+
+from crystens_flows.candidate_criteria import OPERATORS, check_criteria
+from crystens_flows.candidate_export import nested_value
+from crystens_flows.candidate_filters import RANGES, Filters, filter_criteria, reduced_formula
+from crystens_flows.candidates import INDEXES, CandidateStore
+from crystens_flows.errors import InputError
+from crystens_flows.schemas import CandidateDocument, CandidateStatus, Provenance
+from crystens_flows.stores import open_stores
+
+ELEMENTS = ("Na", "Cl", "O", "Fe")
+ENGINES = ("CHGNet", "VASP", "VASP 6.4.2", "VASPsol", "VASP!", None)
+STATUSES = [str(each) for each in CandidateStatus]
+NUMBERS = (-1.0, -0.5, 0.0, 0.25, 1.0)
+
+amounts = st.dictionaries(st.sampled_from(ELEMENTS), st.integers(1, 4), max_size=3)
+value = st.none() | st.sampled_from(NUMBERS)
+
+
+@st.composite
+def candidates(draw, index: int) -> dict:
+    """Return a candidate as the builder stores it, as far as queries go."""
+    composition = draw(amounts)
+    campaign = draw(st.sampled_from(["a", "b", "$where", "a.b"]))
+    doc = CandidateDocument(
+        candidate_id=f"c-{index:020x}",
+        campaign=campaign,
+        index=draw(st.integers(0, 9)),
+        status=draw(st.sampled_from(STATUSES)),
+        provenance=Provenance(campaign=campaign, generator="flow", checkpoint_sha256="ab"),
+        space_group=draw(st.none() | st.sampled_from([1, 2, 225])),
+        formation_energy_per_atom=draw(value),
+        energy_above_hull=draw(value),
+        energy_per_atom=draw(value),
+        energy_above_hull_dft=draw(value),
+    ).model_dump(mode="json", exclude={"last_updated"})
+    if composition:
+        elements = sorted(composition)
+        doc |= {
+            "formula": Composition(composition).reduced_formula,
+            "chemsys": "-".join(elements),
+            "elements": elements,
+            "n_elements": len(elements),
+            "n_sites": sum(composition.values()),
+        }
+    rank, engine = draw(st.none() | st.integers(1, 5)), draw(st.sampled_from(ENGINES))
+    doc["selection"] = rank and {"candidate_id": doc["candidate_id"], "rank": rank}
+    doc["relaxation"] = engine and {"engine": engine, "energy": draw(value)}
+    return {**doc, "last_updated": datetime(2026, 1, 1, tzinfo=UTC)}
+
+
+bound = st.none() | st.sampled_from(NUMBERS)
+ranges = st.tuples(bound, bound)
+whole = st.none() | st.integers(0, 8)
+queries = st.fixed_dictionaries(
+    {},
+    optional={
+        "formula": amounts.filter(bool).map(
+            lambda each: "".join(f"{name}{n}" for name, n in each.items())
+        ),
+        "chemsys": st.sets(st.sampled_from(ELEMENTS), min_size=1).map("-".join),
+        "elements": st.sets(st.sampled_from(ELEMENTS), max_size=2),
+        "without_elements": st.sets(st.sampled_from(ELEMENTS), max_size=2),
+        "status": st.sampled_from(STATUSES) | st.sets(st.sampled_from(STATUSES)),
+        "campaign": st.sampled_from(["a", "b", "$where", "a.b", "none"]),
+        "engine": st.sampled_from(["VASP", "VASP 6.4.2", "CHGNet", "VAS", ".*"]),
+        "space_group": st.sampled_from([1, 225]) | st.sets(st.sampled_from([1, 2, 225])),
+        "n_sites": st.tuples(whole, whole),
+        "rank": st.tuples(whole, whole),
+        **{name: ranges for name in RANGES if "energy" in name},
+    },
+)
+
+
+def matches(doc: dict, query: dict) -> bool:
+    """Judge a candidate by a query, as the documentation of the filters says."""
+    for name, wanted in query.items():
+        if name in RANGES:
+            found = nested_value(doc, RANGES[name])
+            low, high = (-math.inf, math.inf)
+            low = low if wanted[0] is None else wanted[0]
+            high = high if wanted[1] is None else wanted[1]
+            if found is None or not low <= found <= high:
+                return False
+        elif name == "formula":
+            if doc["formula"] != Composition(wanted).reduced_formula:
+                return False
+        elif name == "chemsys":
+            if set(doc["elements"]) != set(wanted.split("-")):
+                return False
+        elif name == "elements":
+            if not set(wanted) <= set(doc["elements"]):
+                return False
+        elif name == "without_elements":
+            if wanted and (not doc["elements"] or set(wanted) & set(doc["elements"])):
+                return False
+        elif name == "engine":
+            engine = nested_value(doc, "relaxation.engine")
+            if engine is None or not (engine == wanted or engine.startswith(wanted + " ")):
+                return False
+        else:
+            among = {wanted} if isinstance(wanted, str | int) else wanted
+            if doc[name] not in among:
+                return False
+    return True
+
+
+def ordered(docs: list[dict], sort: str | None, descending: bool) -> list[dict]:
+    if sort is None:
+        key = ("campaign", "index", "candidate_id")
+        return sorted(docs, key=lambda d: [d[name] for name in key], reverse=descending)
+    known = [doc for doc in docs if nested_value(doc, sort) is not None]
+    unknown = [doc for doc in docs if nested_value(doc, sort) is None]
+    return [
+        *sorted(
+            known, key=lambda d: (nested_value(d, sort), d["candidate_id"]), reverse=descending
+        ),
+        *sorted(unknown, key=lambda d: d["candidate_id"], reverse=descending),
+    ]
+
+
+SORTS = (None, "energy_above_hull", "formula", "n_sites", "selection.rank", "relaxation.engine")
+
+
+@pytest.fixture(params=["embedded", pytest.param("mongo", marks=pytest.mark.mongo)])
+def store(request, tmp_path):
+    place = request.getfixturevalue("mongo_uri") if request.param == "mongo" else tmp_path / "store"
+    return open_stores(place).candidates
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), n=st.integers(1, 15))
+def test_as_a_filter_in_python(store, data, n):
+    docs = [data.draw(candidates(index)) for index in range(n)]
+    store.store.remove_docs({})
+    store.store.update([dict(doc) for doc in docs])
+    for _ in range(4):
+        query = data.draw(queries)
+        sort, descending = data.draw(st.sampled_from(SORTS)), data.draw(st.booleans())
+        skip, limit = data.draw(st.integers(0, n)), data.draw(st.integers(0, n))
+        expected = ordered([doc for doc in docs if matches(doc, query)], sort, descending)
+        expected = [doc["candidate_id"] for doc in expected]
+        assert store.count(**query) == len(expected)
+        found = store.query(sort=sort, descending=descending, skip=skip, limit=limit, **query)
+        page = expected[skip : skip + limit if limit else None]
+        assert [doc["candidate_id"] for doc in found] == page
+
+
+fields = st.lists(
+    st.sampled_from(
+        [*CandidateDocument.model_fields, "selection.rank", "relaxation.engine", "provenance.seed"]
+    )
+)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=fields, doc=candidates(1))
+def test_only_the_fields_asked_for_are_sent(store, names, doc):
+    store.store.remove_docs({})
+    store.store.update([dict(doc)])
+    (found,) = store.query(properties=names)
+    assert set(found) <= {"candidate_id", *(name.split(".")[0] for name in names)}
+    for name in {"candidate_id", *names} - {"last_updated"}:
+        assert nested_value(found, name) == nested_value(doc, name)
+
+
+@pytest.mark.mongo
+def test_the_server_filters_sorts_and_cuts(mongo_uri):
+    """What travels is the page: the commands that the server was sent say so."""
+    from pymongo import monitoring
+
+    sent = []
+
+    class Listener(monitoring.CommandListener):
+        def started(self, event):
+            if event.command_name in ("find", "getMore"):
+                sent.append(dict(event.command))
+
+        def succeeded(self, event):
+            pass
+
+        def failed(self, event):
+            pass
+
+    store = open_stores(mongo_uri).candidates
+    store.store.mongoclient_kwargs = {"event_listeners": [Listener()]}
+    store.store.connect(force_reset=True)
+    docs = [
+        {"candidate_id": f"c-{k:03}", "campaign": "a", "index": k, "energy_above_hull": k / 100}
+        for k in range(300)
+    ]
+    store.store.update(docs)
+    sent.clear()
+    found = list(
+        store.query(
+            campaign="a", sort="energy_above_hull", skip=20, limit=5, properties=["campaign"]
+        )
+    )
+    assert [doc["candidate_id"] for doc in found] == [f"c-{k:03}" for k in range(20, 25)]
+    (command,) = sent
+    assert (command["skip"], command["limit"]) == (20, 5)
+    assert command["sort"] == {"energy_above_hull": 1, "candidate_id": 1}
+    assert command["projection"] == {"campaign": 1, "candidate_id": 1}
+    made = store.store._collection.index_information().values()
+    keys = [tuple(name for name, _ in index["key"]) for index in made]
+    assert set(INDEXES) <= set(keys)
+    assert ("candidate_id",) in keys
+
+
+SPELT = [
+    "NaCl",
+    "ClNa",
+    "Na4Cl4",
+    " Na Cl ",
+    "Na2(Cl)2",
+    "Na₂Cl₂",
+    "Na$_{2}$Cl$_{2}$",
+    "Na0.5Cl0.5",
+]
+
+
+@pytest.mark.parametrize("formula", SPELT)
+def test_spellings_of_a_formula(formula):
+    assert reduced_formula(formula) == "NaCl"
+
+
+harm = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.binary(max_size=4)
+    | st.sampled_from(["$where", "$ne", "a.b", "\0", "sleep(1000)", "$gt", "Na", ".*", "selected"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["$where", "$ne", "$function", "$expr", "$gt", "a"]) | st.text(), inner
+        )
+    ),
+    max_leaves=6,
+)
+GIVEN = [name for name in Filters.__annotations__ if name != "criteria"]
+OURS = OPERATORS | {"$and", "$or"}
+
+
+def check_made(criteria, depth=0):
+    """Only our own operators stand as names, and nothing but plain values beside them."""
+    if isinstance(criteria, dict):
+        for name, inner in criteria.items():
+            if name.startswith("$"):
+                assert name in OURS
+            else:
+                assert name.split(".")[0] in CandidateDocument.model_fields
+            check_made(inner, depth + 1)
+    elif isinstance(criteria, list):
+        for inner in criteria:
+            assert not isinstance(inner, dict) or depth <= 2
+            check_made(inner, depth + 1)
+    else:
+        assert criteria is None or isinstance(criteria, str | int | float)
+        assert not isinstance(criteria, str) or "\0" not in criteria
+
+
+@settings(max_examples=300)
+@given(name=st.sampled_from(GIVEN), value=harm)
+def test_what_a_user_gives_is_never_an_operator(name, value):
+    store = MEMORY
+    try:
+        criteria = filter_criteria(**{name: value})
+    except InputError:
+        return
+    check_made(criteria)
+    if isinstance(value, dict):
+        pytest.fail(f"a dictionary was taken for {name}")
+    store.count(**{name: value})  # and every store takes it
+
+
+MEMORY = CandidateStore(MemoryStore("harm"))
+MEMORY.connect()
+
+
+@given(value=harm)
+def test_names_identifiers_and_pages_are_checked(value):
+    for arguments in ({"sort": value}, {"properties": [value]}, {"limit": value}, {"skip": value}):
+        try:
+            list(MEMORY.query(**arguments))
+        except InputError:
+            continue
+        (given,) = arguments.values()
+        known = given is None or given == [] or type(given) is int
+        assert known or str(value).split(".")[0] in CandidateDocument.model_fields
+    with pytest.raises(InputError):
+        MEMORY.get(value)
+
+
+BAD_CRITERIA = [
+    {"$where": "sleep(1000)"},
+    {"$expr": {"$function": {"body": "f", "args": [], "lang": "js"}}},
+    {"$and": [{"$where": "1"}]},
+    {"$or": [{"status": "relaxed"}, {"$nor": [{"$text": {"$search": "a"}}]}]},
+    {"status": {"$function": "f"}},
+    {"status": {"$not": {"$regex": ".*"}}},
+    {"selection": {"$elemMatch": {"$where": "1"}}},
+    {"nothing": 1},
+    {"selection.$where": 1},
+    {"status": b"bytes"},
+    {"index": 2**70},
+    {"status": {"a\0": 1}},
+    {1: 2},
+    "status",
+]
+
+
+@pytest.mark.parametrize("criteria", BAD_CRITERIA, ids=str)
+def test_criteria_hold_comparisons_alone(criteria):
+    with pytest.raises(InputError):
+        check_criteria(criteria)
+    with pytest.raises(InputError):
+        filter_criteria(criteria=criteria)
+
+
+@given(st.text(alphabet=string.printable, max_size=12))
+def test_text_is_a_formula_or_refused(text):
+    try:
+        found = reduced_formula(text)
+    except InputError:
+        return
+    assert Composition(found).reduced_formula == found
