@@ -11,6 +11,7 @@ from crystens_flows.campaign.backends import JobStatus, find_backend
 from crystens_flows.campaign.file import read_campaign
 from crystens_flows.campaign.options import Part
 from crystens_flows.campaign.stages import stage_of
+from crystens_flows.campaign.status import campaign_status, failed_jobs
 from crystens_flows.campaign.submission import extend_campaign, submit_campaign
 from crystens_flows.errors import InputError
 
@@ -69,6 +70,36 @@ def test_submitted_routed_extended_and_paused(jf_project):
     assert "store" not in flow["metadata"]["options"]
 
 
+def test_failed_jobs_are_shown_and_tried_again(jf_project):
+    """States and errors are written as the runner does; the rest is done by jobflow-remote."""
+    store = jf_project(WORKERS)
+    backend = find_backend(paper(store))
+    submit_campaign(backend)
+    jobs = backend.controller.jobs
+    sample = jobs.find_one({"job.name": "crystens sample"})
+    decode = jobs.find_one({"parents": sample["uuid"], "job.name": "crystens decode"})
+    words = "no generator 'x': give a shipped name"
+    for document, error in (
+        (sample, f"Traceback\n  File\ncrystens_flows.errors.CheckpointError: {words}\n"),
+        (decode, "Traceback\nTypeError: 'NoneType' object"),
+    ):
+        failed = {"state": "FAILED", "error": error, "run_dir": "/scratch/1"}
+        jobs.update_one({"db_id": document["db_id"]}, {"$set": failed})
+    shown = campaign_status(backend)
+    assert [(each.stage, each.example) for each in shown.failures] == [
+        ("decode", "TypeError: 'NoneType' object"),
+        ("sample", words),
+    ]
+    found = failed_jobs(backend.jobs(), "no generator")
+    assert [job.key for job in found] == [sample["db_id"]]
+    retried = backend.retry(failed_jobs(backend.jobs()))
+    assert {sample["db_id"], decode["db_id"]} <= set(retried.keys)
+    assert retried.refused == {}
+    states = {each["db_id"]: each["state"] for each in jobs.find({})}
+    assert (states[sample["db_id"]], states[decode["db_id"]]) == ("READY", "WAITING")
+    assert failed_jobs(backend.jobs()) == []
+
+
 def test_what_the_project_does_not_have(jf_project, tmp_path):
     store = jf_project(("local", "gpu"))
     with pytest.raises(InputError, match="has no worker 'batch': known are gpu, local"):
@@ -113,6 +144,10 @@ def test_the_paper_through_the_runner(jf_project, tmp_path, vasp_stand_in):
         expected = PAPER_WORKERS.get(stage_of(job.name), "local")
         assert stage_of(job.name) == "other" or job.worker == expected, job
     assert len(vasp_stand_in.read_text().splitlines()) == 4
+    # what has begun relaxations does not run again
+    sampled = [job for job in jobs if job.name == "crystens sample"]
+    retried = backend.retry(sampled)
+    assert (retried.keys, set(retried.refused)) == ([], {job.key for job in sampled})
     built = crystens("build", "--store", store, "--accept-stand-in")
     assert built.returncode == 0, built.stderr
     found = crystens("candidates", "query", "--store", store, "--status", "relaxed")

@@ -53,6 +53,7 @@ def test_begun_continued_and_extended(campaign_file, tmp_path, command):
         with pytest.raises(InputError, match=f"begun with .*({'|'.join(changes)}|samples)"):
             submit_campaign(find_backend(read_campaign(other)))
 
+    path = campaign_file(folder=str(tmp_path / "run"), n_samples=3)
     extended = command("extend", path, "-n", 2).err
     assert "sampled 5 of 5" in extended
     assert backend.parts() == [Part(0, 3), Part(3, 2)]

@@ -42,7 +42,8 @@ class CampaignFile(DiscoveryOptions):
         None, description="LaunchPad file of FireWorks; None for the one that lpad takes."
     )
     folder: str | None = Field(
-        None, description="Folder of a local campaign; None for one of its name."
+        None,
+        description="Folder of a local campaign; None for one of its name in the working folder.",
     )
 
     def options(self) -> DiscoveryOptions:
@@ -134,7 +135,7 @@ def _take_training(values: dict[str, Any], folder: Path) -> None:
 def _make_absolute(campaign: CampaignFile, folder: Path) -> None:
     """Make files absolute, as jobs and commands run elsewhere; names of what ships stay."""
     for holder, names in (
-        (campaign, ("generator", "launchpad", "folder")),
+        (campaign, ("generator",)),
         (campaign.train, ("data",)),
         (campaign.screening, ("hull", "known", "m3gnet_weights")),
         (campaign.relaxer, ("hull_entries",)),
@@ -143,8 +144,10 @@ def _make_absolute(campaign: CampaignFile, folder: Path) -> None:
             value = getattr(holder, name, None)
             if value is not None and (folder / Path(value).expanduser()).exists():
                 setattr(holder, name, str((folder / Path(value).expanduser()).resolve()))
-    if campaign.store is not None and "://" not in campaign.store:
-        campaign.store = str((folder / Path(campaign.store).expanduser()).resolve())
+    for name in ("store", "launchpad", "folder"):
+        value = getattr(campaign, name)
+        if value is not None and "://" not in value:
+            setattr(campaign, name, str((folder / Path(value).expanduser()).resolve()))
 
 
 def _check(campaign: CampaignFile, path: Path) -> None:

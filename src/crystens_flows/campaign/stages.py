@@ -96,10 +96,11 @@ def route(
     for stage, run in stages.items():
         said = default.model_copy(update=run.model_dump(exclude_none=True))
         for name in JOB_NAMES[stage]:
-            _update(flow, config(said), name_filter=name)
+            _update(flow, config(said), name)
 
 
-def _update(flow: Flow, values: dict[str, Any], **which: str) -> None:
+def _update(flow: Flow, values: dict[str, Any], name: str = "") -> None:
+    """Set values for jobs whose name holds this one; all names hold the empty one."""
     if values:
         mods = {f"manager_config->{key}": value for key, value in values.items()}
-        flow.update_config({"_set": mods}, dynamic=True, dict_mod=True, **which)
+        flow.update_config({"_set": mods}, name_filter=name, dynamic=True, dict_mod=True)

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from crystens_flows.campaign.file import CampaignFile
 from crystens_flows.campaign.options import Part
+from crystens_flows.masking import without_password
 
 
 class JobStatus(StrEnum):
@@ -158,4 +159,4 @@ def reason_of(error: str | None) -> str | None:
     last = next(
         (line for line in reversed(error.splitlines()) if line.strip(" ^~\t")), error
     ).strip()
-    return re.sub(r"^crystens_flows\.errors\.\w+: ", "", last)
+    return without_password(re.sub(r"^crystens_flows\.errors\.\w+: ", "", last))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobflow import Flow
+from pymongo.errors import PyMongoError
 
 from crystens_flows.campaign.backends.base import Backend, JobRecord, JobStatus, Retried, reason_of
 from crystens_flows.campaign.backends.checks import check_same_options, same_trained
@@ -209,8 +210,6 @@ def _time(found: datetime | str | None) -> datetime | None:
 @contextmanager
 def _explained() -> Iterator[None]:
     """Say in a line what the database of the launch pad says."""
-    from pymongo.errors import PyMongoError
-
     try:
         yield
     except PyMongoError as exc:

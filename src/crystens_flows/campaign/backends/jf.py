@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from jobflow import Flow
+from pymongo.errors import PyMongoError
 
 from crystens_flows.campaign.backends.base import Backend, JobRecord, JobStatus, Retried, reason_of
 from crystens_flows.campaign.backends.checks import (
@@ -116,9 +117,7 @@ class JfBackend(Backend):
                 clean = stage_of(job.name) != "train"
                 changed = self.controller.rerun_job(db_id=job.key, force=True, delete_files=clean)
             except ValueError as exc:
-                state = self.controller.jobs.find_one({"db_id": job.key}, {"state": 1})
-                if state is None or STATES[state["state"]] is JobStatus.FAILED:
-                    refused[job.key] = " ".join(str(exc).split())
+                refused[job.key] = " ".join(str(exc).split())
             else:
                 keys |= dict.fromkeys(changed)
         return Retried(list(keys), refused)
@@ -134,18 +133,17 @@ class JfBackend(Backend):
     @cached_property
     def controller(self) -> JobController:
         """What changes the queue of the project."""
-        from jobflow_remote.jobs.jobcontroller import JobController
-
         with _explained():
+            from jobflow_remote.jobs.jobcontroller import JobController
+
             return JobController.from_project(self.project)
 
     @cached_property
     def project(self) -> Project:
         """The project: that which the campaign names, else the one that jf takes."""
-        import_extra("jobflow_remote", "remote", "campaigns on jobflow-remote")
-        from jobflow_remote.config import ConfigManager
-
         with _explained():
+            from jobflow_remote.config import ConfigManager
+
             return ConfigManager().get_project(self.campaign.project)
 
     def _submitted(self) -> list[tuple[Part, dict[str, Any]]]:
@@ -193,9 +191,7 @@ def _time(found: datetime | None) -> datetime | None:
 @contextmanager
 def _explained() -> Iterator[None]:
     """Say in a line what jobflow-remote says of its configuration or its database."""
-    from jobflow_remote.config import ConfigError
-    from pymongo.errors import PyMongoError
-
+    config = import_extra("jobflow_remote.config", "remote", "campaigns on jobflow-remote")
     try:
         yield
     except CrystensError:
@@ -206,6 +202,6 @@ def _explained() -> Iterator[None]:
             f"the queue of jobflow-remote cannot be reached or used: {first}; `jf project check` "
             "says more"
         ) from None
-    except (ConfigError, ValueError) as exc:
+    except (config.ConfigError, ValueError) as exc:
         text = " ".join(without_password(str(exc)).split())
         raise InputError(f"jobflow-remote: {text or type(exc).__name__}") from None

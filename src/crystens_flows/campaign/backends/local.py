@@ -65,7 +65,8 @@ class LocalBackend(Backend):
         if part.start:
             if kept is None or part.start != parts(kept)[-1].stop:
                 raise InputError(f"{self.folder} holds no campaign to extend from {part.start}")
-            options = kept.model_copy(update={"extended_by": [*kept.extended_by, part.n_samples]})
+            extended_by = [*kept.extended_by, part.n_samples]
+            options = options.model_copy(update={"extended_by": extended_by})
             write_options(self.folder, options)
         return self._run(options)
 
@@ -101,10 +102,9 @@ class LocalBackend(Backend):
 
     def retry(self, jobs: Iterable[JobRecord]) -> Retried:
         """Run on: the local runner tries all that failed again, whichever are asked for."""
-        options = self._kept()
         keys = [job.key for job in jobs]
-        if options is not None and keys:
-            self._run(options)
+        if keys:
+            self._go_on()
         return Retried(keys, {})
 
     def pause(self) -> int:
@@ -116,11 +116,9 @@ class LocalBackend(Backend):
 
     def resume(self) -> int:
         """Go on where it was paused."""
-        options = self._kept()
         waiting = sum(job.status is JobStatus.PAUSED for job in self.jobs())
         self._pause_file.unlink(missing_ok=True)
-        if options is not None:
-            self._run(options)
+        self._go_on()
         return waiting
 
     @property
@@ -143,6 +141,13 @@ class LocalBackend(Backend):
             raise OutputFolderError(
                 f"{file} cannot be read: give the campaign another name or folder"
             ) from exc
+
+    def _go_on(self) -> None:
+        kept = self._kept()
+        if kept is None:
+            raise InputError(f"there is no campaign in {self.folder} to go on with")
+        # the folder has the store without its password
+        self._run(kept.model_copy(update={"store": self._options().store}))
 
     def _run(self, options: DiscoveryOptions) -> str:
         try:
