@@ -297,7 +297,7 @@ def in_parts(monkeypatch, at_once=4):
 
 MANY = [
     fcc(element, a)
-    for a, elements in ((3.9, ["Al", "Cu", "Ag"]), (3.6, ["Ni", "Cu", "Al", "Au", "Pd"]))
+    for a, elements in ((3.9, ["Al", "Cu", "Ag"]), (3.7, ["Ni", "Cu", "Al", "Pd", "Ag"]))
     for element in elements
 ]
 
@@ -327,10 +327,16 @@ def test_a_selection_in_parts_gives_what_one_at_once_gives(tmp_path, monkeypatch
     decisions = Counter(each.selection.decision for each in candidates.values() if each.selection)
     assert decisions["selected"] == 3
     assert decisions["duplicate"] >= 1
-    different = {"jobs", "last_updated", "relaxation"}
-    assert {k: each.model_dump(exclude=different) for k, each in candidates_of_parts.items()} == {
-        k: each.model_dump(exclude=different) for k, each in candidates.items()
-    }
+    assert candidates_of_parts.keys() == candidates.keys()
+    for identifier, candidate in candidates.items():
+        other = candidates_of_parts[identifier]
+        differing = {
+            name
+            for name, value in candidate.model_dump(mode="json").items()
+            if other.model_dump(mode="json")[name] != value
+        }
+        # other jobs, at other times, with other identifiers of the steps
+        assert differing <= {"jobs", "completed_at", "last_updated", "relaxation"}
 
 
 def test_a_chunk_that_fails_does_not_stop_a_selection_in_parts(store, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import json
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Self
 
 import numpy as np
@@ -108,7 +109,7 @@ class Shortlist:
         Shortlist
             In the same order.
         """
-        shards = [zlib.crc32(formula) % n_shards for formula in self.rows["formula"].tolist()]
+        shards = [_hash(formula) % n_shards for formula in self.rows["formula"].tolist()]
         return self.take(np.flatnonzero(np.array(shards, dtype=int) == shard))
 
     @classmethod
@@ -223,6 +224,10 @@ def table(columns: dict[str, tuple[Any, str]]) -> NDArray[Any]:
     for name, array in arrays.items():
         rows[name] = array
     return rows
+
+
+def _hash(formula: bytes) -> int:
+    return int.from_bytes(blake2b(formula, digest_size=8).digest(), "big")
 
 
 def _packed(structure: Structure) -> bytes:
