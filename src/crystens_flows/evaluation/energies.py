@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
+from crystens_flows.evaluation.hull import chgnet_hull
+from crystens_flows.relaxation.batch import relax_once
 from crystens_flows.screening.consensus import combine
 from crystens_flows.screening.hull import load_hull
-from crystens_flows.screening.potentials import available_potentials, predict, relax
+from crystens_flows.screening.potentials import available_potentials, predict
 
 _NAMES = {"chgnet": "chgnet", "7net-l3i5": "sevennet"}
 
@@ -28,7 +30,8 @@ class Energy:
     formation_energy_per_atom
         Mean of the potentials, eV/atom; None where there is none.
     energy_above_hull
-        Above the hull that ships, eV/atom; negative below it.
+        Above the hull that ships, eV/atom; negative below it. Its energies are of density
+        functionals, to whose release those of the models are shifted.
     """
 
     formation_energy_per_atom: float | None
@@ -60,10 +63,6 @@ def energies(structures: Sequence[Structure]) -> list[Energy]:
         for i in range(len(structures))
     ]
     formation = [None if mean is None else mean.formation_energy_per_atom for mean in means]
-    return _above_hull(structures, formation)
-
-
-def _above_hull(structures: Sequence[Structure], formation: Sequence[float | None]) -> list[Energy]:
     results = load_hull().evaluate([each.composition for each in structures], formation)
     return [
         Energy(energy, result.energy_above_hull)
@@ -82,7 +81,8 @@ class Relaxed:
         Root mean square distance of the sites from where they were, angstrom, after the best
         mapping; None where the relaxed structure is another crystal.
     energy_above_hull
-        Of the relaxed structure, by CHGNet, eV/atom; None where there is none.
+        Of the relaxed structure, eV/atom, by CHGNet's energies on both sides; None where there is
+        none.
     reason
         Why there is none.
     """
@@ -116,26 +116,29 @@ def relaxed(structures: Sequence[Structure]) -> list[Relaxed]:
     matcher = StructureMatcher(
         ltol=0.5, stol=0.5, angle_tol=10, scale=False, attempt_supercell=False
     )
-    ends = relax(structures, "chgnet", RELAX_STEPS, RELAX_FORCE)
-    kept = [i for i, end in enumerate(ends) if end.structure is not None]
-    found = dict(
-        zip(
-            kept,
-            _above_hull(
-                [structures[i] for i in kept], [ends[i].formation_energy_per_atom for i in kept]
-            ),
-            strict=True,
-        )
+    steps = relax_once(structures, "chgnet", steps=RELAX_STEPS, fmax=RELAX_FORCE)
+    ends = [step.structure for step in steps if step.structure is not None]
+    predicted = predict(ends, "chgnet")
+    found = chgnet_hull().evaluate(
+        [each.composition for each in ends], [each.formation_energy_per_atom for each in predicted]
     )
+    after = iter(zip(ends, predicted, found, strict=True))
     results = []
-    for i, end in enumerate(ends):
-        if end.structure is None:
-            results.append(Relaxed(None, None, end.reason))
+    for structure, step in zip(structures, steps, strict=True):
+        if step.structure is None:
+            results.append(Relaxed(None, None, step.failure))
             continue
-        distance = matcher.get_rms_dist(structures[i], end.structure)
-        rmsd = None
-        if distance is not None:
-            volumes = [each.volume / len(each) for each in (structures[i], end.structure)]
-            rmsd = float(distance[0]) * (sum(volumes) / 2) ** (1 / 3)
-        results.append(Relaxed(rmsd, found[i].energy_above_hull))
+        end, prediction, energy = next(after)
+        if prediction.formation_energy_per_atom is None:
+            results.append(Relaxed(None, None, prediction.reason))
+            continue
+        results.append(Relaxed(_moved(matcher, structure, end), energy.energy_above_hull))
     return results
+
+
+def _moved(matcher: StructureMatcher, before: Structure, after: Structure) -> float | None:
+    distance = matcher.get_rms_dist(before, after)
+    if distance is None:
+        return None
+    volumes = [each.volume / len(each) for each in (before, after)]
+    return float(distance[0]) * (sum(volumes) / 2) ** (1 / 3)
