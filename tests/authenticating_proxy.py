@@ -121,5 +121,6 @@ def asking_for_password(host: str, port: int, user: str, password: str) -> Itera
     try:
         yield listener.getsockname()[1]
     finally:
-        listener.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
         listener.close()
