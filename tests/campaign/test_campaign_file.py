@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from campaign_managers import PAPER
 
 from crystens_flows.campaign.file import read_campaign
 from crystens_flows.campaign.options import Part, flow_maker, kept_options, parts
 from crystens_flows.errors import InputError
-from crystens_flows.jobs import BatchRelaxMaker
+from crystens_flows.jobs import BatchRelaxMaker, QuadrupleRelaxMaker
+from crystens_flows.screening.selection import SelectionRules
 
 
 def test_what_is_not_said_is_as_for_a_run_in_one_folder(campaign_file):
@@ -54,6 +56,26 @@ def test_a_training_is_taken_from_its_own_file(campaign_file, tmp_path):
     first, sample = maker.make(2).jobs[:2]
     assert (first.name, sample.name) == ("crystens train", "crystens sample")
     assert sample.function_kwargs["trained"].uuid == first.uuid
+
+
+@pytest.mark.parametrize(("word", "steps"), [("imagen", 250_000), ("gan", None), ("wgan", None)])
+def test_the_campaign_of_the_paper(word, steps, tmp_path):
+    """The model is one word; 35 of the lowest energies, 6 of them, four times with VASP."""
+    pytest.importorskip("atomate2.vasp", reason="the relaxations are jobs of atomate2")
+    text = PAPER.read_text().replace("paper-imagen.yaml", f"paper-{word}.yaml")
+    for file in PAPER.parent.glob("paper-*.yaml"):
+        (tmp_path / file.name).write_text(file.read_text())
+    (tmp_path / "paper.yaml").write_text(text)
+    campaign = read_campaign(tmp_path / "paper.yaml")
+    assert (campaign.train.generator, campaign.train.steps) == (word, steps)
+    assert (campaign.n_samples, campaign.screening.models) == (1000, ["cgcnn", "m3gnet"])
+    rules = campaign.screening.selection
+    assert rules == SelectionRules.paper(n_pool=35, n_select=6)
+    relaxer = flow_maker(campaign).relax_maker
+    assert isinstance(relaxer, QuadrupleRelaxMaker)
+    assert {type(getattr(relaxer, f"relax_maker_{k}")).__name__ for k in (1, 2, 3, 4)} == {
+        "PaperRelaxMaker"
+    }
 
 
 def test_files_are_relative_to_the_campaign_file(campaign_file, tmp_path, monkeypatch):
