@@ -13,11 +13,13 @@ import yaml
 from jobflow import JobStore, job, run_locally
 from maggma.stores import GridFSStore, MemoryStore, MontyStore
 from monty.json import MontyDecoder
+from pymongo import uri_parser
 
 from crystens_flows.embedded_store import EmbeddedStore
 from crystens_flows.errors import StoreError
+from crystens_flows.masking import without_password
 from crystens_flows.schemas import ArrayBlob, Provenance, SampleDocument
-from crystens_flows.stores import open_stores
+from crystens_flows.stores import open_stores, with_password
 
 FILES = Path(__file__).parents[1] / "stores"
 DOCS = [
@@ -375,6 +377,40 @@ def test_unreachable_server_is_named_soon_and_without_its_password():
     assert "secret" not in str(caught.value)
     assert "127.0.0.1:9" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_user_without_password_has_it_in_the_environment(monkeypatch):
+    monkeypatch.setenv("CRYSTENS_DB_PASSWORD", "a b@c/d")
+    for given in ("mongodb://anna@h/x?w=1", "mongodb://anna:***@h/x?w=1"):
+        whole = with_password(given)
+        assert uri_parser.parse_uri(whole)["password"] == "a b@c/d"
+        assert without_password(whole) == "mongodb://anna:***@h/x?w=1"
+    for given in ("mongodb://anna:other@h/x", "mongodb://h/x", "mongodb://h:27017/x"):
+        assert with_password(given) == given
+    monkeypatch.delenv("CRYSTENS_DB_PASSWORD")
+    assert with_password("mongodb://anna@h/x") == "mongodb://anna@h/x"
+    with pytest.raises(StoreError, match="set the environment variable CRYSTENS_DB_PASSWORD"):
+        with_password("mongodb://anna:***@h/x")
+
+
+@pytest.mark.parametrize("form", ["stores alone", "named by jobflow", "project"])
+def test_store_files_of_other_programs(form, tmp_path, monkeypatch):
+    spec = yaml.safe_load((FILES / "embedded.yaml").read_text())["JOB_STORE"]
+    file = tmp_path / "a" / "store.yaml"
+    file.parent.mkdir()
+    if form == "project":  # in which nothing is filled in, as jobflow-remote fills in nothing
+        spec["docs_store"]["database_name"] = "${db}"
+        text = {"name": "p", "workers": {}, "queue": {}, "jobstore": spec}
+    else:
+        text = spec
+    file.write_text(yaml.safe_dump(text))
+    if form == "named by jobflow":
+        file = tmp_path / "jobflow.yaml"
+        file.write_text("JOB_STORE: a/store.yaml")
+    monkeypatch.chdir(tmp_path)
+    check_job_store(open_stores(file))
+    database = "${db}" if form == "project" else "db"
+    assert (tmp_path / "a" / "crystens-store" / database / "outputs.collection").is_file()
 
 
 def _write_for_ever(folder: str, acknowledged) -> None:
