@@ -230,3 +230,22 @@ def test_wrong_candidates_are_named():
     twice = [Candidate("c1", CRYSTALS[3.0, 0], {})] * 2
     with pytest.raises(InputError, match="c1 is given more than once"):
         shortlist(twice, range(2), SelectionRules())
+
+
+def test_the_hull_with_the_others_crosses_chunks():
+    """A candidate far below the hull lowers it for those of another chunk and another shard."""
+    low, high = ["Na", "Cl"], ["Na", "Na", "Cl"]
+    candidates = [
+        Candidate(
+            f"c{i}",
+            tetragonal(3.0, species),
+            found_by_screens(f"c{i}", energy, 0.0, None, None, hulled=True),
+        )
+        for i, (species, energy) in enumerate([(low, -4.0), (high, -1.0), (low[::-1], -4.0)])
+    ]
+    rules = SelectionRules(n_pool=3, n_select=2)
+    whole = judge(candidates, rules, "shipped")
+    alone = judge(candidates[1:2], rules, "shipped")[0].energy_above_hull_with_candidates
+    assert whole[1].energy_above_hull_with_candidates > alone + 1
+    for size in (1, 2):
+        assert in_parts(candidates, rules, size, 3, "shipped")[0] == whole

@@ -45,9 +45,9 @@ class ArrayBlob(MSONable):
             dtype = [(name, *rest) for name, *rest in dtype]
         return cls(np.frombuffer(raw, dtype=dtype).reshape(d["shape"]).copy())
 
-    def _dtype(self) -> str | list[list[str]]:
+    def _dtype(self) -> Any:
         dtype = self.array.dtype
-        return dtype.str if dtype.names is None else [list(field) for field in dtype.descr]
+        return dtype.str if dtype.names is None else [[*each] for each in dtype.descr]
 
     def __eq__(self, other: object) -> bool:
         """Compare type, shape and values."""
