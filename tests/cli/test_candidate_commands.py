@@ -216,3 +216,70 @@ def test_the_store_can_come_from_the_environment(crystens, store, tmp_path, monk
     result = crystens("candidates", "query")
     assert result.code == 1
     assert "SHOP" in result.err
+
+
+def test_more_filters(crystens, store):
+    query = ("candidates", "query", "--limit", "100", "--format", "json")
+    everything = records(crystens(*query))
+    without = records(crystens(*query, "--without", "Na,Ga"))
+    assert {r["formula"] for r in without} == {"KBr", "MgO", "LiF"}
+    assert records(crystens(*query, "--space-group", "3")) == [
+        r for r in everything if r["space_group"] == 3
+    ]
+    assert records(crystens(*query, "--min-sites", "5")) == []
+    relaxed = records(crystens(*query, "--engine", "CHGNet"))
+    assert {r["status"] for r in relaxed} == {"relaxed", "rejected"}
+    band = ("--min-formation-energy", "-0.5", "--max-formation-energy", "-0.2")
+    assert records(crystens(*query, *band)) == [
+        r
+        for r in everything
+        if r["formation_energy_per_atom"] is not None
+        and -0.5 <= r["formation_energy_per_atom"] <= -0.2
+    ]
+    best = records(crystens(*query, "--max-rank", "1", "--status", "relaxed"))
+    assert len(best) == 1
+
+
+def test_saved_queries(crystens, store, tmp_path):
+    given = ("--elements", "Na,Cl", "--max-energy-above-hull", "0.1", "--limit", "3")
+    result = crystens("candidates", "query", *given, "--save", "salts", "--format", "json")
+    expected = records(result)
+    file = tmp_path / ".crystens_flows" / "queries" / "salts.yaml"
+    assert f"saved as {file}" in result.err
+    assert records(crystens("candidates", "query", "--saved", "salts", "--format", "json")) == (
+        expected
+    )
+    # what is given beside it counts more; the file can be given as a configuration too
+    more = crystens("candidates", "query", "--saved", "salts", "--limit", "1", "--format", "json")
+    assert records(more) == expected[:1]
+    config = crystens("candidates", "query", "--config", file, "--format", "json")
+    assert records(config) == expected
+    exported = crystens("candidates", "export", "--saved", "salts", "-o", "out")
+    assert exported.code == 0, exported.err
+    assert {path.stem for path in (tmp_path / "out").iterdir()} == {
+        r["candidate_id"] for r in expected
+    }
+    (row,) = records(crystens("candidates", "saved", "--format", "json"))
+    assert row["name"] == "salts"
+    assert "--elements Na,Cl" in row["options"]
+    for name in ("../salts", "a/b", "", ".x", "$where"):
+        assert crystens("candidates", "query", "--save", name).code != 0
+        assert crystens("candidates", "query", "--saved", name).code != 0
+    assert [each.name for each in file.parent.iterdir()] == ["salts.yaml"]
+
+
+@pytest.mark.parametrize(("kind", "words"), [("extxyz", "structures"), ("csv", "candidates")])
+def test_export_to_one_file(crystens, store, tmp_path, kind, words):
+    result = crystens("candidates", "export", "-o", "one", "--format", kind)
+    assert result.code == 0, result.err
+    assert [path.name for path in (tmp_path / "one").iterdir()] == [f"candidates.{kind}"]
+    assert f" {words} to one" in result.err
+
+
+def test_upgrade(crystens, store):
+    assert crystens("candidates", "upgrade").err == "upgraded 0 candidates; 0 cannot be\n"
+    stores = open_stores(store)
+    (doc, *_) = stores.candidates.query()
+    stores.candidates.store.update({**doc, "schema_version": 3})
+    stores.close()
+    assert crystens("candidates", "upgrade").err == "upgraded 1 candidates; 0 cannot be\n"
