@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from pymatgen.analysis.structure_matcher import StructureMatcher
-from pymatgen.core import Structure
+from pymatgen.core import Lattice, Structure
 
 from crystens_flows.evaluation.hull import chgnet_hull
 from crystens_flows.relaxation.batch import relax_once
@@ -18,6 +19,10 @@ _NAMES = {"chgnet": "chgnet", "7net-l3i5": "sevennet"}
 
 RELAX_STEPS, RELAX_FORCE = 200, 0.02
 """Steps at most, and force in eV/A below which it ends, of the relaxation for RMSD."""
+
+
+MAX_RMSD = 0.5
+"""In units of the edge of an atom's cube; further apart no sites are matched."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class Relaxed:
     ----------
     rmsd
         Root mean square distance of the sites from where they were, angstrom, after the best
-        mapping; None where the relaxed structure is another crystal.
+        mapping; None where the relaxation failed.
     energy_above_hull
         Of the relaxed structure, eV/atom, by CHGNet's energies on both sides; None where there is
         none.
@@ -97,7 +102,8 @@ def relaxed(structures: Sequence[Structure]) -> list[Relaxed]:
     Relax structures with CHGNet; how far did they move, and how stable are they then.
 
     The distance is MatterGen's: StructureMatcher with ltol 0.5, stol 0.5 and angle 10, without
-    scaling, not normalised.
+    scaling, with supercells; not normalised. What does not match any more counts as moved by
+    :data:`MAX_RMSD`.
 
     Parameters
     ----------
@@ -114,7 +120,7 @@ def relaxed(structures: Sequence[Structure]) -> list[Relaxed]:
     C. Zeni et al., Nature 639, 624 (2025), and its evaluation code.
     """
     matcher = StructureMatcher(
-        ltol=0.5, stol=0.5, angle_tol=10, scale=False, attempt_supercell=False
+        ltol=0.5, stol=MAX_RMSD, angle_tol=10, scale=False, attempt_supercell=True
     )
     steps = relax_once(structures, "chgnet", steps=RELAX_STEPS, fmax=RELAX_FORCE)
     ends = [step.structure for step in steps if step.structure is not None]
@@ -136,9 +142,8 @@ def relaxed(structures: Sequence[Structure]) -> list[Relaxed]:
     return results
 
 
-def _moved(matcher: StructureMatcher, before: Structure, after: Structure) -> float | None:
+def _moved(matcher: StructureMatcher, before: Structure, after: Structure) -> float:
     distance = matcher.get_rms_dist(before, after)
-    if distance is None:
-        return None
-    volumes = [each.volume / len(each) for each in (before, after)]
-    return float(distance[0]) * (sum(volumes) / 2) ** (1 / 3)
+    parameters = np.mean([before.lattice.parameters, after.lattice.parameters], axis=0)
+    edge = (Lattice.from_parameters(*parameters).volume / len(before)) ** (1 / 3)
+    return float((MAX_RMSD if distance is None else distance[0]) * edge)

@@ -173,8 +173,9 @@ METRICS: dict[str, Metric] = {
     "rmsd": Metric(
         _STABILITY,
         "RMSD to relaxed, A",
-        "Mean over the structures relaxed with CHGNet (200 steps, 0.02 eV/A) that are still the "
-        "same crystal; StructureMatcher with ltol 0.5, stol 0.5, angle 10 and no scaling.",
+        "Mean over the structures that CHGNet relaxed (200 steps, 0.02 eV/A); StructureMatcher "
+        "with ltol 0.5, stol 0.5, angle 10, supercells and no scaling. What does not match any "
+        "more counts as 0.5 times the edge of an atom's cube.",
         MATTERGEN,
     ),
     "relaxed_metastable": _share(
