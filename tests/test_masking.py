@@ -13,7 +13,9 @@ USERS = st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=1)
 PASSWORDS = st.text(min_size=1)
 WITHOUT_SPACES = st.text(min_size=1).filter(lambda text: not any(c.isspace() for c in text))
 SCHEMES = st.sampled_from(["mongodb", "mongodb+srv", "postgresql", "https"])
-ENDS = st.sampled_from(["h:27017/x", "h1:1,h2:2/x?replicaSet=rs&w=1", "[::1]:27017/x", "h", "c.d/e"])
+ENDS = st.sampled_from(
+    ["h:27017/x", "h1:1,h2:2/x?replicaSet=rs&w=1", "[::1]:27017/x", "h", "c.d/e"]
+)
 
 
 @given(SCHEMES, USERS, PASSWORDS, ENDS)

@@ -60,6 +60,7 @@ class TestJobflowRemote:
     def _installed(self):
         pytest.importorskip("jobflow_remote", reason="the extra 'remote' brings it")
 
+    @pytest.mark.slow
     def test_the_project_is_found_and_its_stores_answer(self, crystens, guarded_uri, tmp_path):
         result = crystens("init", "--backend", "jf", "--store", guarded_uri, "-o", "projects")
         assert result.code == 0, result.err
