@@ -48,9 +48,12 @@ def run_one(folder: Path, number: int, told) -> None:
     stores.close()
 
 
-def run_kind(folder: Path, numbers: list[int]) -> None:
+def run_kind(kind: str, folder: Path, numbers: list[int]) -> None:
     """Run jobs of one kind, each in a process forked from this one; print what they took."""
     import crystens_flows.flows  # noqa: F401 - once, not in each process
+
+    if kind in ("crystens sample", "crystens cgcnn"):
+        import torch  # noqa: F401
 
     context = multiprocessing.get_context("fork")
     found = []
@@ -110,7 +113,8 @@ def campaign(n_samples: int, chunk_size: int, screens: tuple[str, ...], folder: 
         kinds.setdefault(job.name, []).append(number)
     found = {}
     for kind, numbers in kinds.items():
-        command = [sys.executable, __file__, "--folder", str(folder), "--jobs", *map(str, numbers)]
+        command = [sys.executable, __file__, "--kind", kind, "--folder", str(folder)]
+        command += ["--jobs", *map(str, numbers)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         found[kind] = {"jobs": len(numbers), **json.loads(done.stdout.splitlines()[-1])}
         print(f"  {kind}: {json.dumps(found[kind])}", flush=True)
@@ -209,11 +213,12 @@ def main() -> None:
     parser.add_argument("--chunk-size", type=int, default=512)
     parser.add_argument("--screens", nargs="*", default=list(SCREENS))
     parser.add_argument("--documents", type=int, nargs="*", default=[10_000, 100_000])
+    parser.add_argument("--kind", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--jobs", type=int, nargs="*", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.jobs:
-        run_kind(arguments.folder, arguments.jobs)
+        run_kind(arguments.kind, arguments.folder, arguments.jobs)
         return
     documents = [manager_documents(n, None) for n in arguments.documents]
     for each in documents:

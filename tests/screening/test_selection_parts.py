@@ -241,11 +241,11 @@ def test_the_hull_with_the_others_crosses_chunks():
             tetragonal(3.0, species),
             found_by_screens(f"c{i}", energy, 0.0, None, None, hulled=True),
         )
-        for i, (species, energy) in enumerate([(low, -4.0), (high, -1.0), (low[::-1], -4.0)])
+        for i, (species, energy) in enumerate([(low, -4.0), (low[::-1], -4.0), (high, -1.0)])
     ]
     rules = SelectionRules(n_pool=3, n_select=2)
     whole = judge(candidates, rules, "shipped")
-    alone = judge(candidates[1:2], rules, "shipped")[0].energy_above_hull_with_candidates
-    assert whole[1].energy_above_hull_with_candidates > alone + 1
+    alone = judge(candidates[2:], rules, "shipped")[0].energy_above_hull_with_candidates
+    assert whole[2].energy_above_hull_with_candidates > alone + 1
     for size in (1, 2):
         assert in_parts(candidates, rules, size, 3, "shipped")[0] == whole

@@ -42,6 +42,11 @@ class DiscoveryFlowMaker(Maker):
     job. A candidate, or a whole chunk, that fails does not stop the others: its jobs are marked as
     failed, and the documents say what is missing.
 
+    No job holds the structures of more than some thousand candidates, however many there are: from
+    more than 1024 samples the same is selected in parts, see
+    :func:`crystens_flows.flows.select_parts.select_in_parts`, and more than 64 selected candidates
+    are handed to several jobs that make their relaxations.
+
     Parameters
     ----------
     name
