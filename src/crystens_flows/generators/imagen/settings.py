@@ -1,4 +1,4 @@
-"""What can be set of the diffusion model; the defaults are the published ones."""
+"""What can be set of the diffusion model; the defaults are the published ones but `downscale`."""
 
 from __future__ import annotations
 
@@ -91,7 +91,9 @@ class ImagenSettings(Settings):
     base: BaseSettings = BaseSettings()
     super_resolution: SuperResolutionSettings = SuperResolutionSettings()
     downscale: Literal["nearest", "area", "phases", "unshuffle"] = Field(
-        "nearest", description="What the first network learns of a CrysTens: see `downscale.py`."
+        "phases",
+        description="What the first network learns of a CrysTens: see `downscale.py`; `nearest` is "
+        "the published one.",
     )
     batch_size: PositiveInt = Field(4, description="Crystals of a step, over all processes.")
     learning_rate: float = Field(1e-4, gt=0, description="Of Adam.")
