@@ -180,23 +180,26 @@ def train(folder, **options):
         "imagen", "data.npz", Path(folder), seed=3, steps=6, settings=settings, **options
     )
 
+def pause(done, total):
+    if done in (4, 8):
+        raise TrainingPaused(done, total)
+
 if __name__ == "__main__":
     train("run")
-    # time is up in the main process alone, after each step
     rank, seen = os.environ["RANK"], []
-    while len(seen) < 12:
+    while len(seen) < 3:
         try:
-            train("parts", seconds=1e-9 if rank == "0" else None)
+            train("parts", progress=pause if rank == "0" else None)
             break
-        except TrainingPaused as pause:
-            assert Path("parts").is_dir()
-            seen.append(pause.done)
+        except TrainingPaused as paused:
+            seen.append(paused.done)
     Path("seen-" + rank).write_text(str(seen))
 """
 
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_does_and_pause_together(few_crystals, folder, tmp_path):
+    """Only the main process is told to pause."""
     few_crystals.save(tmp_path / "data.npz")
     (tmp_path / "train.py").write_text(PROCESS)
     launch = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -217,5 +220,5 @@ def test_two_processes_train_what_one_does_and_pause_together(few_crystals, fold
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, atol=2e-5, rtol=0, msg=name)
     for rank in (0, 1):
-        assert json.loads((tmp_path / f"seen-{rank}").read_text()) == list(range(1, 12))
+        assert json.loads((tmp_path / f"seen-{rank}").read_text()) == [4, 8]
     assert same(weights(tmp_path / "parts"), two)
