@@ -32,6 +32,7 @@ STATES = {
 }
 """How far a job has come, by its state in FireWorks."""
 
+Links = dict[int, list[int]]
 _AT_ONCE = 1000
 _LAUNCH = [
     *("launch_id", "fw_id", "time_start", "time_end", "launch_dir", "host"),
@@ -103,18 +104,20 @@ class FireworksBackend(Backend):
         """Run failed jobs again, and all that came after them; see :class:`Retried`."""
         keys: dict[str, None] = {}
         refused: dict[str, str] = {}
+        known: dict[int, Links] = {}
         with _explained():
-            for job in sorted(jobs, key=lambda job: int(job.key)):  # parents come first
-                if job.key in keys:
+            found = {job.key: self._after(int(job.key), known) for job in jobs}
+            # what has more that comes after it comes first
+            for key, after in sorted(found.items(), key=lambda each: -len(each[1])):
+                if key in keys:
                     continue
-                after = self._after(int(job.key))
                 if begun := self._has_started_others(after):
-                    refused[job.key] = (
+                    refused[key] = (
                         f"{begun}, which came after it, has started others, which would run twice"
                     )
                     continue
-                self.launchpad.rerun_fw(int(job.key))
-                keys |= dict.fromkeys(map(str, [job.key, *after]))
+                self.launchpad.rerun_fw(int(key))
+                keys |= dict.fromkeys(map(str, [key, *after]))
         return Retried(list(keys), refused)
 
     def pause(self) -> int:
@@ -173,10 +176,9 @@ class FireworksBackend(Backend):
                 folder=launch.get("launch_dir"),
             )
 
-    def _after(self, fw_id: int) -> list[int]:
+    def _after(self, fw_id: int, known: dict[int, Links]) -> list[int]:
         """Return all jobs that come after one."""
-        workflow = self.launchpad.workflows.find_one({"nodes": fw_id}, ["links"])
-        links = {int(parent): children for parent, children in workflow["links"].items()}
+        links = self._links(fw_id, known)
         found: dict[int, None] = {}
         ahead = list(links.get(fw_id, []))
         while ahead:
@@ -184,6 +186,14 @@ class FireworksBackend(Backend):
                 found[each] = None
                 ahead += links.get(each, [])
         return list(found)
+
+    def _links(self, fw_id: int, known: dict[int, Links]) -> Links:
+        """Return which jobs come after each of the workflow of a job."""
+        if fw_id not in known:
+            workflow = self.launchpad.workflows.find_one({"nodes": fw_id}, ["links", "nodes"])
+            links = {int(parent): children for parent, children in workflow["links"].items()}
+            known |= dict.fromkeys(workflow["nodes"], links)
+        return known[fw_id]
 
     def _has_started_others(self, fw_ids: list[int]) -> str | None:
         """Return the name of a job, of some, that has started others, if there is one."""
