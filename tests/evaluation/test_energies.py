@@ -9,6 +9,7 @@ from crystens_flows.datasets import shipped
 from crystens_flows.evaluation import energies
 from crystens_flows.evaluation.hull import chgnet_hull, on_hull
 from crystens_flows.relaxation import RelaxStep
+from crystens_flows.screening.hull import load_hull
 from crystens_flows.screening.potentials import predict, relax
 
 pytest.importorskip("chgnet", reason="structures are relaxed with CHGNet")
@@ -40,6 +41,8 @@ def test_relaxed_together_as_one_after_the_other_with_ase(monkeypatch):
         assert ours.rmsd == pytest.approx(moved(matcher, before, after), abs=5e-3)
         (stands,) = chgnet_hull().evaluate([before.composition], [energy])
         assert ours.energy_above_hull == pytest.approx(stands.energy_above_hull, abs=1e-3)
+        ((stands, _),) = load_hull().evaluate([before.composition], [energy])
+        assert ours.energy_above_shipped_hull == pytest.approx(stands.energy_above_hull, abs=1e-3)
     assert max(ours.rmsd for ours in found) > 0.01  # they went somewhere
 
 

@@ -88,12 +88,15 @@ class Relaxed:
     energy_above_hull
         Of the relaxed structure, eV/atom, by CHGNet's energies on both sides; None where there is
         none.
+    energy_above_shipped_hull
+        Of the same, above the hull that ships, of more crystals and other energies.
     reason
         Why there is none.
     """
 
-    rmsd: float | None
-    energy_above_hull: float | None
+    rmsd: float | None = None
+    energy_above_hull: float | None = None
+    energy_above_shipped_hull: float | None = None
     reason: str | None = None
 
 
@@ -125,20 +128,27 @@ def relaxed(structures: Sequence[Structure]) -> list[Relaxed]:
     steps = relax_once(structures, "chgnet", steps=RELAX_STEPS, fmax=RELAX_FORCE)
     ends = [step.structure for step in steps if step.structure is not None]
     predicted = predict(ends, "chgnet")
-    found = chgnet_hull().evaluate(
-        [each.composition for each in ends], [each.formation_energy_per_atom for each in predicted]
-    )
-    after = iter(zip(ends, predicted, found, strict=True))
+    formation = [each.formation_energy_per_atom for each in predicted]
+    compositions = [each.composition for each in ends]
+    own = chgnet_hull().evaluate(compositions, formation)
+    others = (result for result, _ in load_hull().evaluate(compositions, formation))
+    after = iter(zip(ends, predicted, own, others, strict=True))
     results = []
     for structure, step in zip(structures, steps, strict=True):
         if step.structure is None:
-            results.append(Relaxed(None, None, step.failure))
+            results.append(Relaxed(reason=step.failure))
             continue
-        end, prediction, energy = next(after)
+        end, prediction, by_own, by_shipped = next(after)
         if prediction.formation_energy_per_atom is None:
-            results.append(Relaxed(None, None, prediction.reason))
+            results.append(Relaxed(reason=prediction.reason))
             continue
-        results.append(Relaxed(_moved(matcher, structure, end), energy.energy_above_hull))
+        results.append(
+            Relaxed(
+                _moved(matcher, structure, end),
+                by_own.energy_above_hull,
+                by_shipped.energy_above_hull,
+            )
+        )
     return results
 
 

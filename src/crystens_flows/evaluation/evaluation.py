@@ -222,15 +222,19 @@ def _after_relaxation(
 ) -> dict[str, float | None]:
     ends = relaxed(structures[:n_relax])
     moved = [each.rmsd for each in ends if each.rmsd is not None]
-    stable = [
-        each.energy_above_hull is not None and each.energy_above_hull <= METASTABLE for each in ends
-    ]
+    stable = [_near_hull(each.energy_above_hull) for each in ends]
+    on_shipped = [_near_hull(each.energy_above_shipped_hull) for each in ends]
     sun = [a and b for a, b in zip(stable, new, strict=False)]
     return {
         "rmsd": sum(moved) / len(moved) if moved else None,
         "relaxed_metastable": sum(stable) / len(ends),
+        "relaxed_metastable_shipped": sum(on_shipped) / len(ends),
         "relaxed_sun": sum(sun) / len(ends),
     }
+
+
+def _near_hull(energy: float | None) -> bool:
+    return energy is not None and energy <= METASTABLE
 
 
 def _is_p1(structure: Structure) -> bool:

@@ -186,10 +186,17 @@ METRICS: dict[str, Metric] = {
         "crystals that ship.",
         MATTERGEN,
     ),
+    "relaxed_metastable_shipped": _share(
+        _STABILITY,
+        "relaxed, on hull that ships",
+        "The same against the hull that ships, which has more phases, of density-functional "
+        "energies.",
+        MATTERGEN,
+    ),
     "relaxed_sun": _share(
         _STABILITY,
         "relaxed, unique and novel",
-        "Share of them that are at most so far above it, unique and novel.",
+        "Share of them that are at most so far above CHGNet's hull, unique and novel.",
         MATTERGEN,
     ),
     "length_variance": _spread(
