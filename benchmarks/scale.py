@@ -7,8 +7,8 @@ interpreter and the packages included. The generator, the decoding, the screens 
 selection: all are the real ones. What is left out by default are the screens with potentials
 (M3GNet, CHGNet, SevenNet), which take hours of one core for 10,000 candidates and see one chunk at
 a time like the others, and the relaxations. With --crystals the candidates are crystals that ship
-with the package, some of them twice, in place of samples: 10,000 samples take a quarter of an hour of
-a core.
+with the package, some of them twice, in place of samples, which take a core a quarter of an hour
+for 10,000.
 
 The selection in parts is held against the selection from all candidates in one job, whose memory is
 in the table too. The documents of managers are those of the flow with all screens; they are made
