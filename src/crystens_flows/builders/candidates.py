@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from jobflow import JobStore
 from maggma.core import Builder
 
-from crystens_flows.builders.changes import Changed, Changes
+from crystens_flows.builders.changes import CANDIDATES_AT_ONCE, Changes
 from crystens_flows.builders.merge import (
-    STAGES,
     Contribution,
     Document,
     Order,
@@ -24,7 +23,6 @@ from crystens_flows.builders.merge import (
 from crystens_flows.candidate_writes import is_version, stamped, write_unchanged
 from crystens_flows.candidates import CandidateStore
 
-_CANDIDATES_AT_ONCE = 500
 _RELAXED = ["candidate_id", "relaxation.stand_in", "relaxation.step_uuids"]
 
 
@@ -110,7 +108,7 @@ class CandidateBuilder(Builder):
 
     def get_items(self) -> Iterator[Document]:
         """
-        Yield what is new, some jobs at a time, stage after stage.
+        Yield what is new, some candidates at a time.
 
         Yields
         ------
@@ -118,15 +116,12 @@ class CandidateBuilder(Builder):
             ``existing`` candidates by identifier and the ``news`` about them.
         """
         self._changes.look()
-        for stage in STAGES:
-            changed = self._changes.of_stage(stage)
-            while group := _group(changed):
-                jobs = {job.key: job for job, _ in group}
-                for part in _parts(sorted({each for _, ids in group for each in ids})):
-                    yield self._item(jobs, part)
+        for jobs, ids in self._changes.batches():
+            yield self._item(jobs, ids)
         if not self._settled:
-            for part in _parts(self._concluded_otherwise()):
-                yield self._item({}, part)
+            concluded = self._concluded_otherwise()
+            for start in range(0, len(concluded), CANDIDATES_AT_ONCE):
+                yield self._item({}, concluded[start : start + CANDIDATES_AT_ONCE])
             self._settled = True
 
     def process_item(self, item: Document) -> Document:
@@ -224,20 +219,3 @@ class CandidateBuilder(Builder):
             if relaxation.get("stand_in") or failed:
                 found.append(doc["candidate_id"])
         return sorted(found)
-
-
-def _group(changed: Iterator[Changed]) -> list[Changed]:
-    """Take jobs until they concern as many candidates as are merged at once."""
-    group: list[Changed] = []
-    size = 0
-    for job, ids in changed:
-        group.append((job, ids))
-        size += len(ids)
-        if size >= _CANDIDATES_AT_ONCE:
-            break
-    return group
-
-
-def _parts(ids: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(ids), _CANDIDATES_AT_ONCE):
-        yield ids[start : start + _CANDIDATES_AT_ONCE]

@@ -20,10 +20,12 @@ from crystens_flows.builders.merge import (
     replaces,
 )
 
-Changed = tuple[StageJob, set[str]]
+Batch = tuple[dict[str, StageJob], list[str]]
 HELD = ["candidate_id", "jobs", "completed_at"]
+CANDIDATES_AT_ONCE = 500
+"""Candidates that are read, merged and written at once."""
+
 _JOBS_AT_ONCE = 200
-_CANDIDATES_AT_ONCE = 1000
 
 
 class Changes:
@@ -68,25 +70,31 @@ class Changes:
                 if now is not None and replaces(now.order, held):
                     self._stale.setdefault(now.uuid, set()).add(doc["candidate_id"])
 
-    def of_stage(self, stage: str) -> Iterator[Changed]:
+    def batches(self) -> Iterator[Batch]:
         """
-        Yield the jobs of a stage that some candidate lacks.
+        Yield candidates, some at a time, with all the jobs that have something new to say of one.
 
-        What the stages before it changed must have been written when this is called.
-
-        Parameters
-        ----------
-        stage
-            One of :data:`~crystens_flows.builders.merge.STAGES`.
+        Each candidate comes once, so that it is written once whatever the number of stages.
 
         Yields
         ------
         tuple
-            The job, and the candidates that it concerns or that an earlier run of it concerned.
+            The jobs by ``"uuid:index"``, and the identifiers in alphabetical order.
         """
-        jobs = self._open.get(stage, [])
-        for start in range(0, len(jobs), _JOBS_AT_ONCE):
-            yield from self._missing(stage, jobs[start : start + _JOBS_AT_ONCE])
+        concerning: dict[str, list[StageJob]] = {}
+        decoded: set[str] = set()  # these exist when the other jobs are read
+        for stage in STAGES:
+            jobs = self._open.get(stage, [])
+            for start in range(0, len(jobs), _JOBS_AT_ONCE):
+                for job, ids in self._missing(stage, jobs[start : start + _JOBS_AT_ONCE], decoded):
+                    if stage == "decode":
+                        decoded |= ids
+                    for identifier in sorted(ids):
+                        concerning.setdefault(identifier, []).append(job)
+        ordered = list(concerning)  # those of one chunk beside one another
+        for start in range(0, len(ordered), CANDIDATES_AT_ONCE):
+            part = ordered[start : start + CANDIDATES_AT_ONCE]
+            yield {job.key: job for each in part for job in concerning[each]}, sorted(part)
 
     def _latest(self) -> dict[str, StageJob]:
         """Return the jobs by uuid, of each the last index only."""
@@ -102,22 +110,25 @@ class Changes:
                 latest[job.uuid] = job
         return latest
 
-    def _missing(self, stage: str, jobs: list[StageJob]) -> Iterator[Changed]:
+    def _missing(
+        self, stage: str, jobs: list[StageJob], decoded: set[str]
+    ) -> Iterator[tuple[StageJob, set[str]]]:
+        """Yield jobs with the candidates that lack them, or name a run that is no more."""
         found = self._concerned(stage, jobs)
         held = self._held({each for _, _, ids in found for each in ids})
         for job, label, ids in found:
-            stale = self._stale.get(job.uuid, set())
-            lacking = [
+            lacking = {
                 identifier
                 for identifier in ids
                 if (
                     replaces(job.order, held_order(held[identifier], label))
                     if identifier in held
-                    else stage == "decode"
+                    else stage == "decode" or identifier in decoded
                 )
-            ]
-            if lacking or stale:
-                yield job, ids | stale
+            }
+            lacking |= self._stale.get(job.uuid, set())
+            if lacking:
+                yield job, lacking
             elif ids <= held.keys():
                 self._complete.add(job.order)
 
@@ -142,8 +153,8 @@ class Changes:
         """Return what candidates that exist name, by identifier."""
         held = {}
         ordered = sorted(ids)
-        for start in range(0, len(ordered), _CANDIDATES_AT_ONCE):
-            part = ordered[start : start + _CANDIDATES_AT_ONCE]
+        for start in range(0, len(ordered), CANDIDATES_AT_ONCE):
+            part = ordered[start : start + CANDIDATES_AT_ONCE]
             for doc in self.candidates.query({"candidate_id": {"$in": part}}, properties=HELD):
                 held[doc["candidate_id"]] = doc
         return held

@@ -275,7 +275,8 @@ def merge(
     if existing is not None:
         doc = upgraded(existing)
         doc |= {name: dict(doc[name]) for name in ("screens", "jobs", "completed_at", "versions")}
-    for new in sorted(news, key=lambda each: each.order):
+    # a candidate begins to exist where it is decoded, whatever the clocks say
+    for new in sorted(news, key=lambda each: (each.label != "decode", each.order)):
         if doc is None and (new.label != "decode" or new.content is None):
             continue
         held = held_order(doc, new.label) if doc is not None else None
