@@ -210,7 +210,8 @@ if __name__ == "__main__":
             found = result[kind] = measure(place, arguments.number, arguments.new)
             print(
                 f"{kind:10s} {found['seconds']:7.1f} s for {found['candidates']} candidates from "
-                f"{found['outputs']} outputs; {found['nothing_new_seconds']:.1f} s to find nothing new"
+                f"{found['outputs']} outputs; {found['nothing_new_seconds']:.1f} s to find nothing "
+                "new"
             )
             print(
                 f"{'':10s} {found['watching_seconds']:7.1f} s after {found['new_outputs']} more: "
