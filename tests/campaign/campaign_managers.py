@@ -93,7 +93,7 @@ def crystens(*arguments):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def run_until(ended, log, seconds=1800):
+def run_until(ended, log, seconds=3600):
     """Run `jf runner run` in the foreground of a process of its own until something is true."""
     with log.open("w") as stream:
         process = subprocess.Popen(

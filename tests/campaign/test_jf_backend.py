@@ -122,7 +122,7 @@ def test_jf_has_the_commands_as_a_plugin(jf_project, tmp_path):
     assert find_backend(paper(store)).parts() == [Part(0, 16)]
     again = jf("crystens", "submit", str(PAPER), *settings)
     assert again.returncode == 1
-    assert "was submitted before" in " ".join(again.stdout.split())
+    assert "was submitted before" in " ".join((again.stdout + again.stderr).split())
 
 
 @pytest.mark.slow
