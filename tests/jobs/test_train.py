@@ -91,7 +91,14 @@ def jobs_of(store, job):
     return sorted(store.query({"uuid": job.uuid}), key=lambda document: document["index"])
 
 
-@pytest.mark.parametrize("generator", list(STEPS))
+@pytest.mark.parametrize(
+    "generator",
+    [
+        "default",
+        "gan",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("imagen", "wgan")),
+    ],
+)
 def test_jobs_in_a_chain_train_what_one_job_does(few, store, generator, eager):
     """Each job has a folder of its own, no time at all, and hence takes one step."""
     if find_spec(NEEDS[generator]) is None:
