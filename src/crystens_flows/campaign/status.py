@@ -134,19 +134,15 @@ def _stages(jobs: list[JobRecord], now: datetime) -> list[StageStatus]:
 
 
 def _per_hour(jobs: list[JobRecord], now: datetime) -> float | None:
-    ended = [_aware(job.ended) for job in jobs if job.ended and job.status is JobStatus.FINISHED]
+    ended = [job.ended for job in jobs if job.ended and job.status is JobStatus.FINISHED]
     if not ended:
         return None
     hour_ago = now - timedelta(hours=1)
     recent = [each for each in ended if each >= hour_ago]
     # a stage that began within the hour is not slower for that
-    began = min(_aware(job.started or job.ended or now) for job in jobs if job.ended)
+    began = min(job.started or job.ended or now for job in jobs if job.ended)
     hours = (now - max(began, hour_ago)).total_seconds() / 3600
     return round(len(recent) / hours, 2) if hours > 0 else None
-
-
-def _aware(time: datetime) -> datetime:
-    return time if time.tzinfo else time.astimezone()
 
 
 def _failures(jobs: list[JobRecord]) -> list[FailureReason]:

@@ -1,5 +1,6 @@
 """Documents that pass between jobs and are stored."""
 
+from crystens_flows.candidate_status import CandidateStatus
 from crystens_flows.schemas.arrays import ArrayBlob
 from crystens_flows.schemas.candidate import CandidateDocument
 from crystens_flows.schemas.provenance import Provenance, candidate_id, package_versions
@@ -22,7 +23,6 @@ from crystens_flows.schemas.stages import (
     TuneDocument,
     TuneRecord,
 )
-from crystens_flows.candidate_status import CandidateStatus
 
 __all__ = [
     "ArrayBlob",

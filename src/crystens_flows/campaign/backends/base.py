@@ -40,9 +40,9 @@ class JobRecord:
     reason
         Why it failed, in a line.
     started
-        When it started last.
+        When it started last, with a time zone.
     ended
-        When it ended.
+        When it ended, with a time zone.
     worker
         Where it runs or ran.
     folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,7 @@ class LocalBackend(Backend):
         stores = open_stores(store, create=False)
         try:
             return {
-                f"{job['uuid']}:{job['index']}": job.get("completed_at")
+                f"{job['uuid']}:{job['index']}": _time(job.get("completed_at"))
                 for job in stores.job_store.query(
                     {"metadata.campaign": options.campaign},
                     properties=["uuid", "index", "completed_at"],
@@ -185,6 +186,13 @@ class LocalBackend(Backend):
             }
         finally:
             stores.close()
+
+
+def _time(found: datetime | str | None) -> datetime | None:
+    """Read when a job ended, which jobflow writes in the time of the machine."""
+    if isinstance(found, str):
+        found = datetime.fromisoformat(found)
+    return None if found is None else found.astimezone()
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
