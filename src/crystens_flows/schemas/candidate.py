@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from crystens_flows.candidate_status import CandidateStatus
 from crystens_flows.schemas.provenance import Provenance
 from crystens_flows.schemas.relaxation import RelaxDocument
 from crystens_flows.schemas.stages import ScreenRecord, SelectRecord, TuneRecord
 from crystens_flows.schemas.types import StructureField
-from crystens_flows.candidate_status import CandidateStatus
 
 SCHEMA_VERSION = 4
 """Version of the documents; 2: hull, known crystals, tuning; 3: steps of relaxations and their
