@@ -44,7 +44,7 @@ def candidates(store):
     documents = [d.model_dump(mode="json") for d in stores.candidates.documents()]
     stores.close()
     for document in documents:
-        for field in ("last_updated", "jobs", "versions"):
+        for field in ("last_updated", "jobs", "completed_at", "versions"):
             document.pop(field, None)
         if document["relaxation"]:
             for field in ("dir_name", "step_uuids", "versions"):

@@ -15,6 +15,7 @@ from maggma.stores import GridFSStore, MemoryStore, MontyStore
 from monty.json import MontyDecoder
 from pymongo import uri_parser
 
+from crystens_flows.candidates import INDEXES
 from crystens_flows.embedded_store import EmbeddedStore
 from crystens_flows.errors import StoreError
 from crystens_flows.masking import without_password
@@ -227,7 +228,8 @@ def test_mongodb_uri(mongo_uri):
     stores = open_stores(mongo_uri)
     check_job_store(stores)
     indexed = stores.candidates.store._collection.index_information()
-    assert {"candidate_id_1", "formula_1", "status_1", "elements_1"} <= set(indexed)
+    for fields in (("candidate_id",), *INDEXES):
+        assert "_".join(f"{field}_1" for field in fields) in indexed
     stores.close()
 
 

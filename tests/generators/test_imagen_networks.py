@@ -79,7 +79,7 @@ def test_the_workflow_files_are_what_they_say():
         for name in ("paper", "small")
     }
     settings = {name: ImagenSettings(**file["settings"]) for name, file in read.items()}
-    assert settings["paper"] == ImagenSettings()
+    assert settings["paper"] == ImagenSettings(downscale="nearest")
     assert read["paper"]["steps"] == DEFAULT_STEPS
     for build in NETWORKS.values():
         assert sum(p.numel() for p in build(settings["small"], "meta").parameters()) < 6e6

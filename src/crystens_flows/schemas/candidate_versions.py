@@ -65,7 +65,7 @@ def _from_1(doc: Document) -> Document:
 
 
 def _from_2(doc: Document) -> Document:
-    empty = {
+    empty: Document = {
         "energies_zero_sigma": [],
         "steps": [],
         "initial_volume": None,
