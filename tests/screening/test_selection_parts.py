@@ -130,7 +130,7 @@ def in_parts(candidates, rules, size, n_shards, hull):
     return records, chosen
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(campaigns(), rules_of_any_kind(), st.integers(1, 9), st.integers(1, 4), st.booleans())
 def test_parts_give_what_all_at_once_gives(candidates, rules, size, n_shards, hulled):
     hull = "shipped" if hulled else None
