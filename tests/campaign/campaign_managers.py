@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -95,11 +96,14 @@ def crystens(*arguments):
 
 def run_until(ended, log, seconds=3600):
     """Run `jf runner run` in the foreground of a process of its own until something is true."""
+    programs = Path(sys.executable).parent
     with log.open("w") as stream:
         process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("jf")), "runner", "run"],
+            [str(programs / "jf"), "runner", "run"],
             stdout=stream,
             stderr=subprocess.STDOUT,
+            # workers here are processes of the runner's, and look for `jf` where it does
+            env={**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"},
         )
         try:
             began = time.monotonic()
