@@ -5,9 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -104,25 +101,10 @@ def selection(n: int, prov: Provenance) -> SelectDocument:
 def server(folder: Path) -> Iterator[str | None]:
     """Give the URI of a database on the server of the tests, or None where it is not set up."""
     sys.path.insert(0, str(TESTS))
-    from mongo_fixture import SERVER, _wait
+    from mongo_fixture import serve
 
-    name = f"crystens_bench_{uuid.uuid4().hex[:8]}"
-    if given := os.environ.get("CRYSTENS_FLOWS_TEST_MONGO_URI"):
-        yield f"{given.rstrip('/')}/{name}"
-        return
-    if shutil.which("java") is None or not list((SERVER / "lib").glob("*.jar")):
-        yield None
-        return
-    command = ["java", "-Xmx1g", "-cp", str(SERVER / "lib" / "*")]
-    command += [str(SERVER / "TestMongoServer.java"), "0", str(folder / "mongo.mv")]
-    log = folder / "server.log"
-    with log.open("wb") as stream:
-        process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
-    try:
-        yield f"mongodb://127.0.0.1:{_wait(process, 0, log)}/{name}"
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+    with serve(folder) as uri:
+        yield None if uri is None else f"{uri}/crystens_bench_{uuid.uuid4().hex[:8]}"
 
 
 def write(stores: Stores, outputs: list, began: datetime) -> None:
