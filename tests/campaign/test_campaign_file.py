@@ -146,6 +146,9 @@ def test_what_must_be_there(tmp_path):
     file.write_text("n_samples: 3")
     with pytest.raises(InputError, match="campaign is missing"):
         read_campaign(file)
+    file.write_text("campaign: salts\nn_sampels: 3")
+    with pytest.raises(InputError, match="n_sampels is unknown"):
+        read_campaign(file)
     file.write_text("a: b: c")
     with pytest.raises(InputError, match="cannot be read as YAML: mapping values"):
         read_campaign(file)

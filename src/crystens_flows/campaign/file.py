@@ -179,8 +179,9 @@ def _check(campaign: CampaignFile, path: Path) -> None:
 
 
 def _first(error: ValidationError) -> str:
-    """Say the first of the errors in a line."""
-    first = error.errors()[0]
+    """Say one of the errors in a line: a name misspelt before the one that is then missing."""
+    errors = error.errors()
+    first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
     place = [str(part) for part in first["loc"]]
     name = ".".join(place)
     if first["type"] == "extra_forbidden":
