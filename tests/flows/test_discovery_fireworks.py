@@ -81,6 +81,8 @@ def test_a_chunk_that_fails_leaves_no_job_waiting(store, mongo_uri, tmp_path):
     flow = DiscoveryFlowMaker(select_maker=select_maker, chunk_size=2).make(4)
     flow.jobs[0].maker.generator = str(tmp_path / "no-checkpoint")
     states = run(flow, store, mongo_uri, tmp_path)
+    fizzled = {name: count for (name, state), count in states.items() if state == "FIZZLED"}
+    assert fizzled == {"crystens sample": 1, "crystens decode": 1}  # and no screen
     assert {state for _, state in states} == {"COMPLETED", "FIZZLED"}, states
     (selection,) = store.query({"output.stage": "select"})
     assert selection["output"]["missing_chunks"] == [0]

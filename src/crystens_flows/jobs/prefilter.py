@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 from jobflow import JobConfig, Maker, OnMissing, job
 
-from crystens_flows.errors import InputError
 from crystens_flows.schemas import DecodedCandidate, ScreenDocument, ScreenRecord
 from crystens_flows.screening.pipeline import ScreeningOptions
 from crystens_flows.screening.screens import (
@@ -48,7 +47,7 @@ class PrefilterMaker(Maker):
     @job(output_schema=ScreenDocument, config=JobConfig(on_missing_references=OnMissing.NONE))
     def make(
         self,
-        candidates: list[DecodedCandidate],
+        candidates: list[DecodedCandidate] | None,
         earlier: Sequence[tuple[str, list[ScreenRecord] | None]] = (),
     ) -> ScreenDocument:
         """
@@ -59,7 +58,7 @@ class PrefilterMaker(Maker):
         candidates
             Candidates from the decoding, or from
             :func:`crystens_flows.jobs.candidates_from_structures`. Those without a structure were
-            rejected by the decoding and are passed over.
+            rejected by the decoding and are passed over. None if their job failed.
         earlier
             Names and records of the screens before this one, in their order; None for one whose
             job failed. A candidate that one of them rejected is passed over.
@@ -67,16 +66,13 @@ class PrefilterMaker(Maker):
         Returns
         -------
         ScreenDocument
-            One record for each candidate with a structure that is still in, in the same order.
-
-        Raises
-        ------
-        InputError
-            If the job that makes the candidates failed.
+            One record for each candidate with a structure that is still in, in the same order. No
+            records and no model where there are no candidates: that the job before failed is said
+            there, and in the selection. FireWorks keeps failed parents with each job that fails.
         """
-        if candidates is None:
-            raise InputError("no candidates to screen: the job that makes them failed")
         screen = self.screen()
+        if candidates is None:
+            return ScreenDocument(screen=screen.name, model={}, records=[])
         records = screen.screen(still_in(candidates, earlier))
         return ScreenDocument(screen=screen.name, model=screen.model(), records=records)
 
