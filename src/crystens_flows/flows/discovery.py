@@ -11,9 +11,15 @@ from pymatgen.core import Structure
 
 from crystens_flows.errors import InputError
 from crystens_flows.flows.relaxing import PART as RELAX_PART
-from crystens_flows.flows.relaxing import collect, relax_in_parts, relax_selected
+from crystens_flows.flows.relaxing import (
+    collect,
+    follow_in_parts,
+    relax_in_parts,
+    relax_selected,
+)
 from crystens_flows.flows.select_parts import ALL_AT_ONCE, select_in_parts
 from crystens_flows.jobs.decode import DecodeMaker
+from crystens_flows.jobs.follow import FollowMaker
 from crystens_flows.jobs.prefilter import PrefilterMaker, prefilter_makers
 from crystens_flows.jobs.read import candidates_from_structures, provenance_of_structures
 from crystens_flows.jobs.relax_batch import BatchRelaxMaker
@@ -71,7 +77,12 @@ class DiscoveryFlowMaker(Maker):
         Maker that relaxes the selected candidates: many in a job where it has ``make_many``, as
         :class:`crystens_flows.jobs.BatchRelaxMaker` has, by default with CHGNet; else each in jobs
         of its own by ``make``, which takes `candidate_id`, as that of
-        :class:`crystens_flows.jobs.QuadrupleRelaxMaker` does, for VASP and any maker of atomate2.
+        :class:`crystens_flows.jobs.QuadrupleRelaxMaker` does, for VASP and any maker of atomate2;
+        None to relax nothing.
+    next_makers
+        Makers of a user's own that go on from each relaxed candidate, such as atomate2's
+        ``ElasticMaker``; without a `relax_maker` from each selected one. See
+        :class:`crystens_flows.jobs.FollowMaker`.
     chunk_size
         Samples of a chunk, at most 1000; it does not change the candidates. By default 64 for up to
         1024 samples, and more for more, up to 512.
@@ -85,7 +96,8 @@ class DiscoveryFlowMaker(Maker):
     screen_makers: list[PrefilterMaker] = field(default_factory=prefilter_makers)
     select_maker: Maker = field(default_factory=SelectMaker)
     tune_maker: Maker | None = field(default_factory=TuneMaker)
-    relax_maker: Maker = field(default_factory=BatchRelaxMaker)
+    relax_maker: Maker | None = field(default_factory=BatchRelaxMaker)
+    next_makers: list[Maker] = field(default_factory=list)
     chunk_size: int | None = None
 
     def make(
@@ -115,7 +127,9 @@ class DiscoveryFlowMaker(Maker):
         Returns
         -------
         Flow
-            Its output is a :class:`crystens_flows.schemas.DiscoveryDocument`.
+            Its output is a :class:`crystens_flows.schemas.DiscoveryDocument`; where nothing is
+            relaxed, a list of :class:`crystens_flows.schemas.FollowDocument`, or without
+            `next_makers` what was selected.
 
         Raises
         ------
@@ -157,7 +171,9 @@ class DiscoveryFlowMaker(Maker):
         Returns
         -------
         Flow
-            Its output is a :class:`crystens_flows.schemas.DiscoveryDocument`.
+            Its output is a :class:`crystens_flows.schemas.DiscoveryDocument`; where nothing is
+            relaxed, a list of :class:`crystens_flows.schemas.FollowDocument`, or without
+            `next_makers` what was selected.
 
         Raises
         ------
@@ -207,7 +223,8 @@ class DiscoveryFlowMaker(Maker):
         if self.tune_maker is not None:
             chosen.append(self.tune_maker.make(chosen[0].output.selected))
         relax = self._relax(chosen[-1].output.selected, campaign)
-        flow = Flow([*jobs, *screened, *chosen, relax], output=relax.output, name=self.name)
+        jobs = [*jobs, *screened, *chosen, *([] if relax is None else [relax])]
+        flow = Flow(jobs, output=jobs[-1].output, name=self.name)
         flow.update_metadata({"campaign": campaign})
         return flow
 
@@ -225,12 +242,16 @@ class DiscoveryFlowMaker(Maker):
             [[(name, job.output.records) for name, job in done] for done in screens],
         )
 
-    def _relax(self, selected: OutputReference, campaign: str) -> Job | Flow:
+    def _relax(self, selected: OutputReference, campaign: str) -> Job | Flow | None:
+        follow = FollowMaker(makers=self.next_makers) if self.next_makers else None
+        n_select = RELAX_PART
         if isinstance(self.select_maker, SelectMaker):
             n_select = self.select_maker.rules.n_select
-            if n_select > RELAX_PART:
-                return relax_in_parts(self.relax_maker, selected, n_select, campaign)
-        return relax_selected(self.relax_maker, selected, campaign)
+        if self.relax_maker is None:
+            return None if follow is None else follow_in_parts(follow, selected, n_select)
+        if n_select > RELAX_PART:
+            return relax_in_parts(self.relax_maker, selected, n_select, campaign, follow)
+        return relax_selected(self.relax_maker, selected, campaign, follow_maker=follow)
 
 
 def _run_without_parent(job: Job | Flow) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from jobflow import Flow, JobConfig, Maker, OnMissing, OutputReference, Response, job
+from jobflow import Flow, Job, JobConfig, Maker, OnMissing, OutputReference, Response, job
 
 from crystens_flows.errors import InputError
+from crystens_flows.jobs.follow import FollowMaker
 from crystens_flows.schemas import (
     BatchRelaxDocument,
     DiscoveryDocument,
@@ -18,7 +19,11 @@ makes in one document, with their structures."""
 
 
 def relax_in_parts(
-    relax_maker: Maker, selected: OutputReference, n_select: int, campaign: str
+    relax_maker: Maker,
+    selected: OutputReference,
+    n_select: int,
+    campaign: str,
+    follow_maker: FollowMaker | None = None,
 ) -> Flow:
     """
     Make the jobs that relax more candidates than one job should make relaxations of.
@@ -33,6 +38,8 @@ def relax_in_parts(
         How many there are at most.
     campaign
         Name of the campaign.
+    follow_maker
+        As for :func:`relax_selected`.
 
     Returns
     -------
@@ -40,11 +47,43 @@ def relax_in_parts(
         Its output is a :class:`crystens_flows.schemas.DiscoveryDocument`.
     """
     parts = [
-        relax_selected(relax_maker, selected, campaign, start=start, stop=start + PART)
+        relax_selected(
+            relax_maker,
+            selected,
+            campaign,
+            start=start,
+            stop=start + PART,
+            follow_maker=follow_maker,
+        )
         for start in range(0, n_select, PART)
     ]
     collected = collect_parts(selected, [part.output for part in parts], campaign)
     return Flow([*parts, collected], output=collected.output, name="crystens relax in parts")
+
+
+def follow_in_parts(follow_maker: FollowMaker, selected: OutputReference, n_select: int) -> Flow:
+    """
+    Make the jobs that start flows for the selected candidates, as they are.
+
+    Parameters
+    ----------
+    follow_maker
+        Maker of these jobs.
+    selected
+        The candidates: an output of the selection or the tuning.
+    n_select
+        How many there are at most.
+
+    Returns
+    -------
+    Flow
+        Its output is a list of :class:`crystens_flows.schemas.FollowDocument`.
+    """
+    parts: list[Job | Flow] = [
+        follow_maker.make(selected, start=start, stop=start + PART)
+        for start in range(0, max(1, n_select), PART)
+    ]
+    return Flow(parts, output=[part.output for part in parts], name=follow_maker.name)
 
 
 @job(name="crystens relax selected", config=JobConfig(on_missing_references=OnMissing.NONE))
@@ -54,6 +93,7 @@ def relax_selected(
     campaign: str = "default",
     start: int = 0,
     stop: int | None = None,
+    follow_maker: FollowMaker | None = None,
 ) -> Response:
     """
     Relax the selected candidates and collect what comes out.
@@ -69,6 +109,8 @@ def relax_selected(
         Name of the campaign.
     start, stop
         Which of them, from 0; by default all.
+    follow_maker
+        Maker of the jobs that go on from each relaxation as soon as it has ended; None for none.
 
     Returns
     -------
@@ -93,7 +135,8 @@ def relax_selected(
             for structure, identifier in zip(structures, ids, strict=True)
         ]
     collected = collect(ids, [flow.output for flow in flows], campaign)
-    return Response(replace=Flow([*flows, collected], output=collected.output))
+    follow = [] if follow_maker is None else [follow_maker.make(flow.output) for flow in flows]
+    return Response(replace=Flow([*flows, *follow, collected], output=collected.output))
 
 
 @job(
@@ -134,9 +177,9 @@ def collect(
         relaxation = found.get(identifier)
         if relaxation is None:
             failed[identifier] = "the relaxation left no summary"
-        elif relaxation.reason is not None or not relaxation.n_sites or relaxation.energy is None:
-            failed[identifier] = relaxation.reason or "the relaxation has no energy"
-        else:
+        elif relaxation.failure is not None:
+            failed[identifier] = relaxation.failure
+        elif relaxation.energy is not None and relaxation.n_sites:
             energies[identifier] = relaxation.energy / relaxation.n_sites
     return DiscoveryDocument(
         campaign=campaign,

@@ -2,6 +2,7 @@
 
 from crystens_flows.jobs.decode import DecodeMaker
 from crystens_flows.jobs.evaluate import EvaluateMaker
+from crystens_flows.jobs.follow import FollowMaker
 from crystens_flows.jobs.prefilter import (
     CGCNNPrefilterMaker,
     CHGNetPrefilterMaker,
@@ -27,6 +28,7 @@ __all__ = [
     "CHGNetPrefilterMaker",
     "DecodeMaker",
     "EvaluateMaker",
+    "FollowMaker",
     "HullPrefilterMaker",
     "M3GNetPrefilterMaker",
     "NoveltyPrefilterMaker",

@@ -91,6 +91,13 @@ class RelaxDocument(_Document):
     versions: dict[str, str] = Versions
 
     @property
+    def failure(self) -> str | None:
+        """Why this counts as no relaxed candidate; None where it does."""
+        if self.reason is None and self.n_sites and self.energy is not None:
+            return None
+        return self.reason or "the relaxation has no energy"
+
+    @property
     def output(self) -> RelaxDocument:
         """The document itself: flows of atomate2 read ``output.energy`` and ``output.stress``."""
         return self

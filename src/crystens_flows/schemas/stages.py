@@ -227,3 +227,15 @@ class DiscoveryDocument(_Document):
         default_factory=dict, description="Relaxed energy by candidate_id, eV/atom."
     )
     versions: dict[str, str] = Versions
+
+
+class FollowDocument(_Document):
+    """Output of FollowMaker: what was started for whom."""
+
+    started: dict[str, list[str]] = Field(
+        description="Jobs by candidate_id, without those that they start themselves."
+    )
+    left_out: dict[str, str] = Field(
+        default_factory=dict, description="Reason by candidate_id where nothing was started."
+    )
+    versions: dict[str, str] = Versions
