@@ -1,0 +1,51 @@
+"""Tests that SLURM takes part in: `make test-slurm` runs them, `make test` does not."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "campaign"))  # its projects, launch pads and commands
+
+from slurm_cluster import Slurm, missing, started
+
+
+def pytest_collection_modifyitems(config, items):
+    """Skip what is here unless it was asked for by its folder: it takes many minutes."""
+    arguments = [Path(each.partition("::")[0]) for each in config.invocation_params.args]
+    asked = any(HERE in (path.absolute(), *path.absolute().parents) for path in arguments)
+    absent = missing()
+    why = "`make test-slurm` runs it" if not asked else f"no {', '.join(absent)} here: {INSTALL}"
+    if asked and not absent:
+        return
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.skip(reason=why))
+
+
+INSTALL = "`make test-slurm` installs SLURM"
+
+
+@pytest.fixture(scope="session")
+def slurm_here(tmp_path_factory):
+    """Start a SLURM for all tests."""
+    with started(tmp_path_factory.mktemp("slurm")) as slurm:
+        yield slurm
+
+
+@pytest.fixture
+def slurm(slurm_here: Slurm, monkeypatch, tmp_path):
+    """Make SLURM the one that commands take, with Python's programs on the path of its jobs."""
+    monkeypatch.setenv("SLURM_CONF", str(slurm_here.conf))
+    programs = Path(sys.executable).parent
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    for name in ("JOBFLOW_CONFIG_FILE", "FW_CONFIG_FILE", "CRYSTENS_FLOWS_STORE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    yield slurm_here
+    slurm_here.end_jobs()
