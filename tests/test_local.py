@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from jobflow import Flow, JobStore, run_locally
+from jobflow import Flow, JobStore, OnMissing, run_locally
 from maggma.stores import MemoryStore
 
 from crystens_flows import local
@@ -148,18 +148,45 @@ def test_what_a_job_has_started_does_not_change(tmp_path):
     """A selection that went on without a chunk is not made anew: what it chose is being relaxed."""
     store = job_store(tmp_path)
     notes, repaired = str(tmp_path / "notes"), tmp_path / "repaired"
-    chunk = fail(notes, "chunk", str(repaired))
-    chosen = collect(notes, "select", [chunk.output])
+    chunk, other = fail(notes, "chunk", str(repaired)), add(notes, "other", 1)
+    screen = collect(notes, "screen", [chunk.output])
+    screen_again = collect(notes, "screen again", [chunk.output, screen.output])
+    screened = [screen.output, screen_again.output]
+    chosen = collect(notes, "select", [chunk.output, other.output, *screened])
     started = split(notes, "split", 2)
     started.function_args = (notes, "split", 2)
     started.function_kwargs = {"after": chosen.output}
-    flow = Flow([chunk, chosen, started, collect(notes, "last", [started.output])])
+    last = collect(notes, "last", [started.output])
+    flow = Flow([chunk, other, screen, screen_again, chosen, started, last])
     local.run(flow, store, tmp_path / "run")
     n_before = len(lines(tmp_path / "notes"))
     repaired.touch()
-    assert local.run(flow, store, tmp_path / "run").n_run == 1
-    assert lines(tmp_path / "notes")[n_before:] == ["chunk"]
-    assert store.get_output(chosen.uuid) == [None]
+    assert local.run(flow, store, tmp_path / "run").n_run == 3
+    # what had nothing from the chunk but that it failed has it now
+    assert lines(tmp_path / "notes")[n_before:] == ["chunk", "screen", "screen again"]
+    assert store.get_output(screen_again.uuid) == [100, [100]]
+    assert store.get_output(chosen.uuid) == [None, 2, [None], [None, [None]]]
+    assert local.run(flow, store, tmp_path / "run").n_run == 0
+
+
+def test_some_of_what_failed_is_tried_again(tmp_path):
+    """What comes after it is too; the others stay failed, with their reason."""
+    store = job_store(tmp_path)
+    notes, repaired = str(tmp_path / "notes"), tmp_path / "repaired"
+    first, second = (fail(notes, name, str(repaired)) for name in ("first", "second"))
+    after = fail(notes, "after", first.output)
+    after.config.on_missing_references = OnMissing.NONE  # it runs, and fails, without it
+    flow = Flow([first, second, after])
+    assert len(local.run(flow, store, tmp_path / "run").failed) == 3
+    repaired.touch()
+    n_before = len(lines(tmp_path / "notes"))
+    kept = local.run(flow, store, tmp_path / "run", retry=[])
+    assert (kept.n_run, len(kept.failed)) == (0, 3)
+    again = local.run(flow, store, tmp_path / "run", retry=[f"{first.uuid}:1"])
+    assert lines(tmp_path / "notes")[n_before:] == ["first", "after"]
+    assert again.errors[second.uuid] == "RuntimeError: two lines"
+    assert first.uuid not in again.errors
+    assert store.get_output(first.uuid) == 100
 
 
 def test_a_job_fails_in_a_replacement(tmp_path):

@@ -13,7 +13,7 @@ from crystens_flows.discovery_summary import DiscoverySummary, summarise, write_
 from crystens_flows.errors import OutputFolderError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 OPTIONS_FILE = "options.yaml"
 STORE_FOLDER = "store"
@@ -88,6 +88,7 @@ def run_discovery(
     options: DiscoveryOptions,
     folder: Path,
     progress: Callable[[int, int, str], None] | None = None,
+    retry: Collection[str] | None = None,
 ) -> DiscoverySummary:
     """
     Run a discovery flow in this process, or go on with one that was interrupted.
@@ -101,6 +102,9 @@ def run_discovery(
         the table of candidates, the relaxed structures, the summary and the report.
     progress
         Called with jobs done, jobs known and the name of the job that runs.
+    retry
+        Which of the jobs that failed are tried again, as :func:`crystens_flows.local.run` takes it;
+        None for all.
 
     Returns
     -------
@@ -145,7 +149,7 @@ def run_discovery(
             extends = options.train is not None and part.start > 0
             trained = find_trained(stores.job_store, options) if extends else None
             flow = make_flow(options, part, trained)
-            outcome = run(flow, stores.job_store, place, progress=progress)
+            outcome = run(flow, stores.job_store, place, retry=retry, progress=progress)
             failed |= outcome.failed
             errors |= outcome.errors
         CandidateBuilder(stores.job_store, stores.candidates, failures=errors).run_incrementally()

@@ -8,7 +8,7 @@ import logging
 import re
 import shutil
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +75,7 @@ def run(
     folder: str | Path,
     *,
     settings: dict[str, Any] | None = None,
+    retry: Collection[str] | None = None,
     progress: Progress | None = None,
 ) -> RunSummary:
     """
@@ -85,7 +86,8 @@ def run(
     is kept in ``flow.json`` and what jobs made of it in ``progress.jsonl``. Failed jobs do not
     stop the others and are tried again at the next start. A job that got on without them is then
     run once more, as the next index of itself, unless it, or a job after it, has started others:
-    what a selection has begun does not change because a chunk came late.
+    what a selection has begun does not change because a chunk came late. A job that had nothing at
+    all from those before it, as the screens of that chunk, is run once more in any case.
 
     Parameters
     ----------
@@ -97,6 +99,9 @@ def run(
         The folder of this run.
     settings
         What the flow was made from, as plain types; a later start must give the same.
+    retry
+        Which of the jobs that failed are tried again, as ``"uuid:index"``; None for all. The others
+        count as failed, with the error that they ended with.
     progress
         Called before each job and at the end with the number of jobs done, the number known so
         far, and the name of the job.
@@ -121,6 +126,9 @@ def run(
             job_store.connect()
             with ProgressLog(folder / LOG_FILE) as log:
                 runner = _Runner(job_store, folder, log, text_log, progress)
+                if retry is not None:
+                    failed = {key for key, each in log.states.items() if each["state"] == "failed"}
+                    runner.given_up = failed.difference(retry)
                 runner.check_store()
                 with logging_to(text_log):
                     runner.run(flow)
@@ -165,6 +173,10 @@ class _Runner:
         self.summary = RunSummary()
         self.stopped_parents: set[str] = set()
         self.errored: set[str] = set()
+        self.in_vain: set[str] = set()
+        """Jobs that had nothing at all from those before them."""
+        self.given_up: set[str] = set()
+        self.run_now: set[str] = set()
         self.n_known = 0
         self.n_done = 0
         self.store = _HoldingStore(
@@ -205,7 +217,7 @@ class _Runner:
                 self.errored.add(job.uuid)
                 self.summary.n_skipped += 1
             else:
-                self._run_job(self._once_more(job, parents, graph))
+                self._run_job(self._once_more(job, parents, graph), parents)
                 continue
             self.n_done += 1
 
@@ -220,7 +232,9 @@ class _Runner:
         done = self.log.finished.get(job.uuid, never)
         if done == never or all(self.log.finished.get(each, never) < done for each in parents):
             return job
-        nodes = [job.uuid, *nx.descendants(graph, job.uuid)]
+        nodes = [job.uuid]
+        if not self.log.states[f"{job.uuid}:{done[1]}"].get("in_vain"):
+            nodes += nx.descendants(graph, job.uuid)
         indices = {uuid: graph.nodes[uuid]["job"].index for uuid in nodes}
         for key, record in self.log.states.items():
             uuid, _, index = key.rpartition(":")
@@ -231,13 +245,21 @@ class _Runner:
         job.index = done[1] + 1
         return job
 
-    def _run_job(self, job: Job) -> None:
-        response = self._earlier(job) or self._execute(job)
+    def _run_job(self, job: Job, parents: list[str]) -> None:
+        key, response = _key(job), self._earlier(job)
+        if response is None and key in self.given_up and not self.run_now.intersection(parents):
+            self._note_failure(job, self.log.states[key]["error"])
+        elif response is None:
+            lost = self.errored | self.in_vain
+            response = self._execute(job, in_vain=bool(parents) and lost.issuperset(parents))
+            self.run_now.add(job.uuid)
         self.n_done += 1
         if response is None:
             self.errored.add(job.uuid)
             return
         self.summary.n_finished += 1
+        if self.log.states[key].get("in_vain"):
+            self.in_vain.add(job.uuid)
         if response["stop_children"]:
             self.stopped_parents.add(job.uuid)
         if response["stop_jobflow"]:
@@ -272,7 +294,7 @@ class _Runner:
                 return False
         return True
 
-    def _execute(self, job: Job) -> dict[str, Any] | None:
+    def _execute(self, job: Job, *, in_vain: bool) -> dict[str, Any] | None:
         key = _key(job)
         job_folder = self.folder / JOBS_FOLDER / _folder_name(job)
         if not (job_folder / RESUMABLE).exists():
@@ -289,7 +311,7 @@ class _Runner:
             if response.stored_data is not None:
                 logger.warning("stored_data of %s (%s) is not kept", job.name, key)
             kept = _kept(response)
-            self.log.add(key, "ran", response=kept)
+            self.log.add(key, "ran", response=kept, in_vain=in_vain)
             self.store.release()
         except Exception as exc:  # noqa: BLE001 - whatever a job raises, the others go on
             logger.error("%s (%s) failed in %s", job.name, key, job_folder)
@@ -297,11 +319,14 @@ class _Runner:
             kind = "" if isinstance(exc, CrystensError) else f"{type(exc).__name__}: "
             error = " ".join(f"{kind}{exc}".split())
             self.log.add(key, "failed", error=error)
-            self.summary.failed[f"{job.name} ({key})"] = self.summary.errors[job.uuid] = error
+            self._note_failure(job, error)
             return None
         self.log.add(key, "finished")
         self.summary.n_run += 1
         return self.log.states[key]["response"]
+
+    def _note_failure(self, job: Job, error: str) -> None:
+        self.summary.failed[f"{job.name} ({_key(job)})"] = self.summary.errors[job.uuid] = error
 
 
 def _key(job: Job) -> str:

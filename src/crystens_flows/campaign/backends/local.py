@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -102,10 +102,10 @@ class LocalBackend(Backend):
                 )
 
     def retry(self, jobs: Iterable[JobRecord]) -> Retried:
-        """Run on: the local runner tries all that failed again, whichever are asked for."""
+        """Run on, with these jobs and those that come after them; others that failed stay so."""
         keys = [job.key for job in jobs]
         if keys:
-            self._go_on()
+            self._go_on(keys)
         return Retried(keys, {})
 
     def pause(self) -> int:
@@ -143,16 +143,16 @@ class LocalBackend(Backend):
                 f"{file} cannot be read: give the campaign another name or folder"
             ) from exc
 
-    def _go_on(self) -> None:
+    def _go_on(self, retry: Collection[str] | None = None) -> None:
         kept = self._kept()
         if kept is None:
             raise InputError(f"there is no campaign in {self.folder} to go on with")
         # the folder has the store without its password
-        self._run(kept.model_copy(update={"store": self._options().store}))
+        self._run(kept.model_copy(update={"store": self._options().store}), retry)
 
-    def _run(self, options: DiscoveryOptions) -> str:
+    def _run(self, options: DiscoveryOptions, retry: Collection[str] | None = None) -> str:
         try:
-            summary = run_discovery(options, self.folder, self._report)
+            summary = run_discovery(options, self.folder, self._report, retry)
         except _PausedError:
             return f"paused: campaign {options.campaign} in {self.folder}: `crystens resume`"
         funnel = summary.funnel
