@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pymatgen.core import Element, Lattice
 
 from crystens_flows.generators.flow.coupling import match_noise
-from crystens_flows.generators.flow.elements import crystal_systems, element_features
+from crystens_flows.generators.elements import crystal_systems, element_features
 from crystens_flows.generators.flow.network import FlowNetwork, LatticeCodec, metric_tensor
 from crystens_flows.generators.flow.specification import (
     END,

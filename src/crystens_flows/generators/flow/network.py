@@ -8,7 +8,7 @@ from itertools import product
 import torch
 from torch import nn
 
-from crystens_flows.generators.flow.elements import MAX_Z, crystal_systems, element_features
+from crystens_flows.generators.elements import MAX_Z, crystal_systems, element_features
 from crystens_flows.representation.layout import MAX_SITES
 
 COORDINATE_SCALE = 0.2

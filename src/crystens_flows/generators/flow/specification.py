@@ -10,7 +10,7 @@ from pymatgen.core import Composition, Element
 from torch import nn
 
 from crystens_flows.errors import InputError
-from crystens_flows.generators.flow.elements import MAX_Z, element_features
+from crystens_flows.generators.elements import MAX_Z, electronegativity_order, element_features
 from crystens_flows.representation.layout import MAX_SITES
 
 PAD, START, END = 0, 1, 2
@@ -92,9 +92,7 @@ class SpecificationModel(nn.Module):
         group[elements], period[elements] = groups[1:], periods[1:]
         feature[elements, :3] = properties[1:]
         feature[FIRST_COUNT:FIRST_SPACE_GROUP, 3] = np.log(np.arange(1, MAX_SITES + 1))
-        electronegativity = properties[:, 0].astype(np.float64) + 1e-4 * np.arange(MAX_Z + 1)
-        electronegativity[0] = -np.inf
-        self.register_buffer("order", torch.from_numpy(np.argsort(np.argsort(electronegativity))))
+        self.register_buffer("order", torch.from_numpy(electronegativity_order()))
         self.register_buffer("group", torch.from_numpy(group))
         self.register_buffer("period", torch.from_numpy(period))
         self.register_buffer("feature", torch.from_numpy(feature))

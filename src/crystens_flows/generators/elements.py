@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import cache
 
 import numpy as np
 
@@ -35,6 +36,22 @@ def element_features() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             radius = float(element.atomic_radius or 1.5)
             properties[z] = (electronegativity - 1.8, radius - 1.4, (z - 40) / 30)
     return groups, periods, properties
+
+
+@cache
+def electronegativity_order() -> np.ndarray:
+    """
+    Rank the elements by electronegativity, ties by atomic number.
+
+    Returns
+    -------
+    numpy.ndarray
+        Rank of each atomic number, int64 of shape (101,); 0 for no atom.
+    """
+    electronegativity = element_features()[2][:, 0].astype(np.float64)
+    electronegativity += 1e-4 * np.arange(MAX_Z + 1)
+    electronegativity[0] = -np.inf
+    return np.argsort(np.argsort(electronegativity))
 
 
 def crystal_systems() -> np.ndarray:

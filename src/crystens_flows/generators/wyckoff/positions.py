@@ -1,0 +1,238 @@
+"""Space groups: operations, Wyckoff positions and normalisers, in primitive cells."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+TABLE = Path(__file__).parent / "positions.json.gz"
+LETTERS = "abcdefghijklmnopqrstuvwxyzA"
+DENOMINATOR = 24
+"""All translations and offsets of the tables are multiples of 1/24."""
+
+PRIMITIVE_VECTORS = {
+    "P": np.eye(3),
+    "A": np.array([[1, 0, 0], [0, 0.5, -0.5], [0, 0.5, 0.5]]),
+    "C": np.array([[0.5, 0.5, 0], [-0.5, 0.5, 0], [0, 0, 1]]),
+    "R": np.array([[2, -1, -1], [1, 1, -2], [1, 1, 1]]) / 3,
+    "I": np.array([[-0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.5, 0.5, -0.5]]),
+    "F": np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]),
+}
+"""Primitive lattice vectors in the conventional cell, as columns, by centring (as spglib has them)."""
+
+
+@dataclass(frozen=True)
+class WyckoffPosition:
+    """
+    A Wyckoff position of a space group, in fractional coordinates of the primitive cell.
+
+    Parameters
+    ----------
+    letter
+        Its letter in the International Tables.
+    site_symmetry
+        Symbol of the point group of a site.
+    multiplicity
+        Number of sites in the primitive cell.
+    offset
+        A point of the first site's subspace, shape (3,).
+    projector
+        Projector onto the directions in which the first site may move, shape (3, 3).
+    basis
+        Integer vectors that span the lattice of these directions, as columns, shape (3, freedom).
+    operations
+        For each site, the number of an operation of the group that carries the first site there,
+        shape (multiplicity,).
+    """
+
+    letter: str
+    site_symmetry: str
+    multiplicity: int
+    offset: np.ndarray
+    projector: np.ndarray
+    basis: np.ndarray
+    operations: np.ndarray
+
+    @property
+    def freedom(self) -> int:
+        """Number of free coordinates."""
+        return self.basis.shape[1]
+
+
+@dataclass(frozen=True)
+class SpaceGroup:
+    """
+    A space group in spglib's standard setting, described in the primitive cell.
+
+    Parameters
+    ----------
+    number
+        Number in the International Tables.
+    primitive
+        Primitive lattice vectors in the conventional cell, as columns, shape (3, 3).
+    rotations, translations
+        Operations in fractional coordinates of the primitive cell, shapes (n, 3, 3) and (n, 3).
+    positions
+        Wyckoff positions by letter, the most special first.
+    normaliser
+        Rotations and translations that carry the group into itself and are not in it, one of each
+        coset, the identity first; shapes (m, 3, 3) and (m, 3).
+    polar
+        Projector onto the directions in which the origin is free, shape (3, 3).
+    """
+
+    number: int
+    primitive: np.ndarray
+    rotations: np.ndarray
+    translations: np.ndarray
+    positions: tuple[WyckoffPosition, ...]
+    normaliser: tuple[np.ndarray, np.ndarray]
+    polar: np.ndarray
+
+    def site_of(self, letter: int, coordinates: np.ndarray) -> np.ndarray:
+        """
+        Apply the operations that make the orbit of a first site.
+
+        Parameters
+        ----------
+        letter
+            Number of the Wyckoff position.
+        coordinates
+            Of the first site, shape (3,).
+
+        Returns
+        -------
+        numpy.ndarray
+            Fractional coordinates in the primitive cell, shape (multiplicity, 3).
+        """
+        chosen = self.positions[letter].operations
+        return (self.rotations[chosen] @ coordinates + self.translations[chosen]) % 1.0
+
+
+@cache
+def _table() -> list[dict[str, Any]]:
+    with gzip.open(TABLE, "rt", encoding="ascii") as file:
+        return json.load(file)
+
+
+@cache
+def space_group(number: int) -> SpaceGroup:
+    """
+    Look a space group up.
+
+    Parameters
+    ----------
+    number
+        1 to 230.
+
+    Returns
+    -------
+    SpaceGroup
+        In spglib's standard setting, that of the first Hall number of the group.
+    """
+    import spglib
+
+    row = _table()[number - 1]
+    symmetry = spglib.get_symmetry_from_database(row["hall_number"])
+    primitive = PRIMITIVE_VECTORS[row["centring"]]
+    inverse = np.linalg.inv(primitive)
+    rotations, translations = _distinct(
+        inverse @ symmetry["rotations"] @ primitive, symmetry["translations"] @ inverse.T
+    )
+    positions = tuple(
+        _position(entry, primitive, rotations, translations) for entry in row["positions"]
+    )
+    turns = inverse @ np.array([w for w, _ in row["normaliser"]], dtype=float) @ primitive
+    shifts = np.array([w for _, w in row["normaliser"]]) / DENOMINATOR @ inverse.T
+    return SpaceGroup(
+        number,
+        primitive,
+        rotations,
+        translations,
+        positions,
+        (turns, shifts % 1.0),
+        rotations.mean(0),
+    )
+
+
+def _distinct(rotations: np.ndarray, translations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keep one of the operations that differ by a translation of the primitive lattice."""
+    _, first = np.unique(np.round(rotations).reshape(-1, 9), axis=0, return_index=True)
+    first = np.sort(first)
+    return np.round(rotations[first]), _wrapped(translations[first])
+
+
+def _wrapped(coordinates: np.ndarray) -> np.ndarray:
+    """Wrap into [0, 1), with nothing just below 1."""
+    return np.round(coordinates % 1.0, 10) % 1.0
+
+
+def _position(
+    entry: dict[str, Any], primitive: np.ndarray, rotations: np.ndarray, translations: np.ndarray
+) -> WyckoffPosition:
+    inverse = np.linalg.inv(primitive)
+    offset = inverse @ (np.array(entry["offset"]) / DENOMINATOR)
+    projector = inverse @ (np.array(entry["projector"]) / DENOMINATOR) @ primitive
+    basis = lattice_basis(projector)
+    inside = offset + basis @ np.array([0.1234567, 0.2718281, 0.4142135])[: basis.shape[1]]
+    images = rotations @ inside + translations
+    chosen: list[int] = []
+    for k, image in enumerate(images):
+        apart = images[chosen] - image
+        if not (np.abs(apart - np.round(apart)).max(-1) < 1e-6).any():
+            chosen.append(k)
+    return WyckoffPosition(
+        entry["letter"],
+        entry["site_symmetry"],
+        len(chosen),
+        offset,
+        projector,
+        basis,
+        np.array(chosen),
+    )
+
+
+def lattice_basis(projector: np.ndarray) -> np.ndarray:
+    """
+    Find the shortest integer vectors that span the lattice points of a subspace.
+
+    Parameters
+    ----------
+    projector
+        Projector onto the subspace, in fractional coordinates, shape (3, 3).
+
+    Returns
+    -------
+    numpy.ndarray
+        The vectors as columns, shape (3, dimension).
+    """
+    dimension = round(float(np.trace(projector)))
+    chosen: list[np.ndarray] = []
+    vectors = sorted(
+        product(range(-2, 3), repeat=3), key=lambda v: (sum(map(abs, v)), [-x for x in v])
+    )
+    for entries in vectors:
+        vector = np.array(entries, dtype=float)
+        inside = np.abs(projector @ vector - vector).max() < 1e-6
+        if len(chosen) < dimension and inside and _extends(chosen, vector):
+            chosen.append(vector)
+    return np.array(chosen).reshape(-1, 3).T
+
+
+def _extends(chosen: list[np.ndarray], vector: np.ndarray) -> bool:
+    """Whether a vector keeps the chosen ones a basis of all lattice points of their span."""
+    matrix = np.array([*chosen, vector]).T
+    minors = np.gcd.reduce(
+        [round(float(np.linalg.det(matrix[list(rows)]))) for rows in _ROWS[matrix.shape[1]]]
+    )
+    return int(minors) == 1
+
+
+_ROWS = {1: [(0,), (1,), (2,)], 2: [(0, 1), (0, 2), (1, 2)], 3: [(0, 1, 2)]}
