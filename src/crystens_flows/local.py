@@ -273,7 +273,7 @@ class _Runner:
         """Return the response of a job that has finished, in this or an earlier start."""
         key = _key(job)
         record = self.log.states.get(key)
-        if record is None or record["state"] == "failed":
+        if record is None or record["state"] in ("began", "failed"):
             return None
         if record["state"] == "ran":  # killed while the output was written
             if not self._is_stored(job):
@@ -302,6 +302,7 @@ class _Runner:
         job_folder.mkdir(parents=True, exist_ok=True)
         if key in self.log.states:  # what an interrupted start may have left of the output
             self.job_store.remove_docs({"uuid": job.uuid, "index": job.index})
+        self.log.add(key, "began")
         self.store.hold(job)
         output = (contextlib.redirect_stdout, contextlib.redirect_stderr)
         try:

@@ -25,6 +25,8 @@ JOBS_FOLDER = "jobs"
 STORE_FOLDER = "store"
 RESUMABLE = "resumable"
 """A job that leaves this file in its folder finds the folder as it was when it is tried again."""
+_HELD: set[Path] = set()
+"""Folders that this process has; to close their lock files once more would give them up."""
 _OURS = {LOG_FILE, LOCK_FILE, TEXT_LOG, JOBS_FOLDER, STORE_FOLDER, f"{FLOW_FILE}.new"}
 
 
@@ -77,7 +79,7 @@ class ProgressLog:
         key
             The job, ``"uuid:index"``.
         state
-            ``"ran"``, ``"finished"`` or ``"failed"``.
+            ``"began"``, ``"ran"``, ``"finished"`` or ``"failed"``.
         **more
             What else to keep.
         """
@@ -172,7 +174,32 @@ def lock(folder: Path) -> Iterator[None]:
                 f"output folder {folder} is in use by another process: wait until it ends, or "
                 "give another one"
             ) from exc
-        yield
+        _HELD.add(folder.resolve())
+        try:
+            yield
+        finally:
+            _HELD.discard(folder.resolve())
+
+
+def is_locked(folder: Path) -> bool:
+    """
+    Say whether a process runs what is in a folder.
+
+    Parameters
+    ----------
+    folder
+        The folder of the run.
+    """
+    if folder.resolve() in _HELD:
+        return True
+    if not (folder / LOCK_FILE).exists():
+        return False
+    try:
+        with (folder / LOCK_FILE).open("r+") as stream:
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # of another process, or a folder that one may not write to
+        return True
+    return False
 
 
 @contextlib.contextmanager

@@ -114,7 +114,7 @@ def test_structures_of_a_folder(crystens, metals, tmp_path):
         *("relaxed", "failed", "unreadable")
     ]
     lines = (folder / "run" / "progress.jsonl").read_text()[len(log) :].splitlines()
-    assert {json.loads(line)["state"] for line in lines} == {"failed"}
+    assert {json.loads(line)["state"] for line in lines} == {"began", "failed"}
 
 
 def test_with_a_potential_into_a_store_of_ones_own(crystens, metals, tmp_path):

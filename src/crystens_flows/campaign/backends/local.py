@@ -21,10 +21,17 @@ from crystens_flows.discovery import (
     write_options,
 )
 from crystens_flows.errors import CrystensError, InputError, OutputFolderError
-from crystens_flows.run_folder import FLOW_FILE, LOG_FILE
+from crystens_flows.run_folder import FLOW_FILE, LOG_FILE, is_locked
 
 PAUSE_FILE = "paused"
-_STATES = {"ran": JobStatus.FINISHED, "finished": JobStatus.FINISHED, "failed": JobStatus.FAILED}
+_STATES = {
+    **dict.fromkeys(("ran", "finished"), JobStatus.FINISHED),
+    "began": JobStatus.RUNNING,
+    "failed": JobStatus.FAILED,
+}
+INTERRUPTED = (
+    "interrupted: the process that ran it was killed or stopped; `crystens submit` goes on"
+)
 
 
 class _PausedError(CrystensError):
@@ -88,18 +95,15 @@ class LocalBackend(Backend):
                 _note_names(record.get("response"), names)
             for key in states:  # jobs that were run once more are one job
                 names.setdefault(key, names.get(f"{key.rpartition(':')[0]}:1", "job"))
+            interrupted = not is_locked(folder)
             for key, name in names.items():
-                state = states.get(key)
-                status = waits if state is None else _STATES[state["state"]]
-                yield JobRecord(
-                    key=key,
-                    name=name,
-                    status=status,
-                    reason=reason_of(state.get("error"))
-                    if state and status is JobStatus.FAILED
-                    else None,
-                    ended=ended.get(key),
-                )
+                state = states.get(key, {})
+                status = _STATES[state["state"]] if state else waits
+                error = state.get("error")
+                if status is JobStatus.RUNNING and interrupted:
+                    status, error = JobStatus.FAILED, INTERRUPTED
+                reason = reason_of(error) if status is JobStatus.FAILED else None
+                yield JobRecord(key, name, status, reason, ended=ended.get(key))
 
     def retry(self, jobs: Iterable[JobRecord]) -> Retried:
         """Run on, with these jobs and those that come after them; others that failed stay so."""
