@@ -73,6 +73,28 @@ def stage_of(job_name: str) -> str:
     return OTHER
 
 
+def run_of(stage: str, default: StageRun, stages: Mapping[Any, StageRun]) -> StageRun:
+    """
+    Return where the jobs of a stage run, and with what.
+
+    Parameters
+    ----------
+    stage
+        The stage.
+    default
+        Where jobs run of which `stages` says nothing.
+    stages
+        Where the jobs of a stage run; what is not said there is as in `default`.
+
+    Returns
+    -------
+    StageRun
+        Both together.
+    """
+    said = stages.get(stage)
+    return default.model_copy(update=said.model_dump(exclude_none=True)) if said else default
+
+
 def route(
     flow: Flow, default: StageRun, stages: Mapping[Any, StageRun], config: ManagerConfig
 ) -> None:
@@ -93,10 +115,9 @@ def route(
     # A job hands its own manager_config down to those it starts, over what is said for these.
     flow.update_config({"_set": {"pass_manager_config": False}}, dict_mod=True)
     _update(flow, config(default))
-    for stage, run in stages.items():
-        said = default.model_copy(update=run.model_dump(exclude_none=True))
+    for stage in stages:
         for name in JOB_NAMES[stage]:
-            _update(flow, config(said), name)
+            _update(flow, config(run_of(stage, default, stages)), name)
 
 
 def _update(flow: Flow, values: dict[str, Any], name: str = "") -> None:

@@ -14,8 +14,9 @@ from pymongo.errors import PyMongoError
 
 from crystens_flows.campaign.backends.base import Backend, JobRecord, JobStatus, Retried, reason_of
 from crystens_flows.campaign.backends.checks import check_same_options, same_trained
+from crystens_flows.campaign.backends.lost_rockets import LOST_STATES, LostRockets
 from crystens_flows.campaign.options import Part, make_flow
-from crystens_flows.campaign.stages import StageRun, route
+from crystens_flows.campaign.stages import StageRun, route, run_of, stage_of
 from crystens_flows.campaign.submission import with_checkpoint
 from crystens_flows.errors import InputError, StoreError, import_extra
 from crystens_flows.masking import without_password
@@ -32,10 +33,13 @@ STATES = {
 }
 """How far a job has come, by its state in FireWorks."""
 
+_SLURM_NAMES = {"time": "walltime", "partition": "queue"}
+"""What the queue adapters of FireWorks call otherwise than SLURM does."""
+
 Links = dict[int, list[int]]
 _AT_ONCE = 1000
 _LAUNCH = [
-    *("launch_id", "fw_id", "time_start", "time_end", "launch_dir", "host"),
+    *("launch_id", "fw_id", "time_start", "time_end", "launch_dir", "host", "state_history"),
     *("action.stored_data._exception._stacktrace", "action.detours.name"),
 ]
 
@@ -91,22 +95,31 @@ class FireworksBackend(Backend):
         """Yield the jobs that the launch pad holds of the campaign."""
         query = {"spec.campaign": self.campaign.campaign}
         fields = ["fw_id", "name", "state", "launches", "spec._category"]
+        lost = LostRockets()
         with _explained():
             part: list[dict[str, Any]] = []
             for found in self.launchpad.fireworks.find(query, fields):
                 part.append(found)
                 if len(part) == _AT_ONCE:
-                    yield from self._records(part)
+                    yield from self._records(part, lost)
                     part = []
-            yield from self._records(part)
+            yield from self._records(part, lost)
 
     def retry(self, jobs: Iterable[JobRecord]) -> Retried:
-        """Run failed jobs again, and all that came after them; see :class:`Retried`."""
+        """
+        Run failed jobs again, and all that came after them; see :class:`Retried`.
+
+        They, and what has not begun yet, are given to the workers, and ask the queue for what, the
+        campaign names now.
+        """
         keys: dict[str, None] = {}
         refused: dict[str, str] = {}
         known: dict[int, Links] = {}
         with _explained():
-            found = {job.key: self._after(int(job.key), known) for job in jobs}
+            found = {
+                job.key: self._after(int(job.key), known) for job in jobs if self._has_ended(job)
+            }
+            self._reroute({each for key in found for each in (int(key), *found[key])})
             # what has more that comes after it comes first
             for key, after in sorted(found.items(), key=lambda each: -len(each[1])):
                 if key in keys:
@@ -152,7 +165,29 @@ class FireworksBackend(Backend):
             ]
         return [(Part(each["start"], each["n_samples"]), each["options"]) for each in flows]
 
-    def _records(self, found: list[dict[str, Any]]) -> Iterator[JobRecord]:
+    def _has_ended(self, job: JobRecord) -> bool:
+        """Say whether a job is failed still: a lost one may have ended well since it was listed."""
+        query = {"fw_id": int(job.key)}
+        each = self.launchpad.fireworks.find_one(query, ["state", "launches"])
+        if each["state"] not in LOST_STATES:
+            return each["state"] != "COMPLETED" or job.status is JobStatus.FINISHED
+        launch = self.launchpad.launches.find_one({"launch_id": each["launches"][-1]}, _LAUNCH)
+        return LostRockets().why(each["state"], launch) is not None
+
+    def _reroute(self, again: set[int]) -> None:
+        """Give jobs that run again, or have not begun, what the campaign names now."""
+        stages: dict[str, list[int]] = {}
+        for job in self.jobs():
+            if job.status in (JobStatus.WAITING, JobStatus.PAUSED) or int(job.key) in again:
+                stages.setdefault(stage_of(job.name), []).append(int(job.key))
+        for stage, ids in stages.items():
+            run = run_of(stage, self.campaign.default, self.campaign.stages)
+            values = {f"spec.{name}": value for name, value in _config(run).items()}
+            for first in range(0, len(ids) if values else 0, _AT_ONCE):
+                query = {"fw_id": {"$in": ids[first : first + _AT_ONCE]}}
+                self.launchpad.fireworks.update_many(query, {"$set": values})
+
+    def _records(self, found: list[dict[str, Any]], lost: LostRockets) -> Iterator[JobRecord]:
         last = [each["launches"][-1] for each in found if each.get("launches")]
         launches = {
             launch["launch_id"]: launch
@@ -163,6 +198,8 @@ class FireworksBackend(Backend):
             launch = launches.get(each["launches"][-1], {}) if each.get("launches") else {}
             kept = (launch.get("action") or {}).get("stored_data") or {}
             error = (kept.get("_exception") or {}).get("_stacktrace")
+            if why := lost.why(each["state"], launch):
+                status, error = JobStatus.FAILED, why
             if status is JobStatus.FAILED and not error:
                 error = f"stopped ({each['state']})"
             yield JobRecord(
@@ -207,7 +244,8 @@ class FireworksBackend(Backend):
 
 
 def _config(run: StageRun) -> dict[str, Any]:
-    values = {"_category": run.worker, "_queueadapter": run.resources}
+    resources = run.resources and {_SLURM_NAMES.get(k, k): v for k, v in run.resources.items()}
+    values = {"_category": run.worker, "_queueadapter": resources}
     return {name: value for name, value in values.items() if value is not None}
 
 

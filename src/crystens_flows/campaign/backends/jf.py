@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobflow import Flow
@@ -17,14 +19,16 @@ from crystens_flows.campaign.backends.checks import (
     check_same_store,
     same_trained,
 )
+from crystens_flows.campaign.backends.queue_ends import end_of, why_ended
 from crystens_flows.campaign.options import Part, make_flow
-from crystens_flows.campaign.stages import StageRun, route, stage_of
+from crystens_flows.campaign.stages import StageRun, route, run_of, stage_of
 from crystens_flows.campaign.submission import with_checkpoint
 from crystens_flows.errors import CrystensError, InputError, StoreError, import_extra
 from crystens_flows.masking import without_password
 
 if TYPE_CHECKING:
     from jobflow_remote.config import Project
+    from jobflow_remote.config.base import WorkerBase
     from jobflow_remote.jobs.jobcontroller import JobController
 
 STATES = {
@@ -41,8 +45,11 @@ STATES = {
 
 _FIELDS = [
     *("db_id", "job.name", "state", "error", "remote.error"),
-    *("start_time", "end_time", "worker", "run_dir"),
+    *("start_time", "end_time", "worker", "run_dir", "remote.queue_err"),
 ]
+_BATCH = re.compile(r"batch process .*uuid: ([0-9a-f-]+)")
+_NOT_BEGUN = ["READY", "WAITING", "PAUSED"]
+_AT_ONCE = 1000
 
 
 class JfBackend(Backend):
@@ -70,7 +77,6 @@ class JfBackend(Backend):
                 worker=default.worker,
                 project=self.campaign.project,
                 exec_config=default.exec_config,
-                resources=default.resources,
             )
         return (
             f"campaign {options.campaign}: {part.n_samples} samples from index {part.start} in "
@@ -87,6 +93,11 @@ class JfBackend(Backend):
         flow
             The flow; it is changed.
         """
+        self._check_names()
+        route(flow, self.campaign.default, self.campaign.stages, self._config)
+
+    def _check_names(self) -> None:
+        """Check that the project has what the campaign names."""
         project = self.project
         runs = [self.campaign.default, *self.campaign.stages.values()]
         for kind, known in (("worker", project.workers), ("exec_config", project.exec_config)):
@@ -96,19 +107,26 @@ class JfBackend(Backend):
                         f"project {project.name} of jobflow-remote has no {kind} '{name}': known "
                         f"are {', '.join(sorted(known)) or 'none'}"
                     )
-        route(flow, self.campaign.default, self.campaign.stages, _config)
 
     def jobs(self) -> Iterator[JobRecord]:
         """Yield the jobs that the project holds of the campaign."""
         query = {"job.metadata.campaign": self.campaign.campaign}
         with _explained():
             for found in self.controller.jobs.find(query, _FIELDS):
-                yield _record(found)
+                yield self._record(found)
 
     def retry(self, jobs: Iterable[JobRecord]) -> Retried:
-        """Run failed jobs again, and all that came after them; see :class:`Retried`."""
+        """
+        Run failed jobs again, and all that came after them; see :class:`Retried`.
+
+        They, and what has not begun yet, are given to the workers, and ask the queue for what, the
+        campaign names now.
+        """
         keys: dict[str, None] = {}
         refused: dict[str, str] = {}
+        jobs = list(jobs)
+        if jobs:
+            self._reroute({job.key for job in jobs})
         for job in sorted(jobs, key=lambda job: (len(job.key), job.key)):  # parents come first
             if job.key in keys:
                 continue
@@ -120,6 +138,8 @@ class JfBackend(Backend):
                 refused[job.key] = " ".join(str(exc).split())
             else:
                 keys |= dict.fromkeys(changed)
+        if keys:
+            self._reroute(set())  # what came after them waits now
         return Retried(list(keys), refused)
 
     def pause(self) -> int:
@@ -152,6 +172,68 @@ class JfBackend(Backend):
             flows = [flow["metadata"] for flow in self.controller.flows.find(query, ["metadata"])]
         return [(Part(each["start"], each["n_samples"]), each["options"]) for each in flows]
 
+    def _config(self, run: StageRun) -> dict[str, Any]:
+        """Return what jobflow-remote looks for in a job."""
+        values = run.model_dump(exclude_none=True, exclude={"resources"})
+        workers = self.project.workers
+        worker = workers[run.worker or next(iter(workers))]
+        if run.resources is not None and worker.scheduler_type != "shell":
+            values["resources"] = _resources(worker, run)
+        return values
+
+    def _reroute(self, again: set[str]) -> None:
+        """Give jobs that run again, or have not begun, what the campaign names now."""
+        self._check_names()
+        query = {"job.metadata.campaign": self.campaign.campaign}
+        either: list[dict[str, Any]] = [
+            {"state": {"$in": _NOT_BEGUN}},
+            {"db_id": {"$in": sorted(again)}},
+        ]
+        stages: dict[str, list[str]] = {}
+        with _explained():
+            jobs = self.controller.jobs
+            for found in jobs.find({**query, "$or": either}, ["db_id", "job.name"]):
+                stages.setdefault(stage_of(found["job"]["name"]), []).append(found["db_id"])
+            for stage, ids in stages.items():
+                run = run_of(stage, self.campaign.default, self.campaign.stages)
+                values = self._config(run)
+                for first in range(0, len(ids) if values else 0, _AT_ONCE):
+                    some = {"$in": ids[first : first + _AT_ONCE]}
+                    # one that the runner holds begins just now
+                    jobs.update_many(
+                        {"db_id": some, "lock_id": None, "$or": either}, {"$set": values}
+                    )
+
+    def _record(self, found: dict[str, Any]) -> JobRecord:
+        status = STATES.get(found["state"], JobStatus.RUNNING)
+        reason = None
+        if status is JobStatus.FAILED:
+            error = found.get("error") or (found.get("remote") or {}).get("error")
+            reason = why_ended(self._queue_error(found, error or ""))
+            reason = reason or reason_of(error) or f"stopped ({found['state']})"
+        return JobRecord(
+            key=str(found["db_id"]),
+            name=found["job"]["name"],
+            status=status,
+            reason=reason,
+            started=_time(found.get("start_time")),
+            ended=_time(found.get("end_time")),
+            worker=found.get("worker"),
+            folder=found.get("run_dir"),
+        )
+
+    def _queue_error(self, found: dict[str, Any], error: str) -> str:
+        """Return the standard error of the job of the queue: the file, or what is kept of it."""
+        kept = (found.get("remote") or {}).get("queue_err") or ""
+        folder = found.get("run_dir")
+        worker = self.project.workers.get(found.get("worker") or "")
+        if worker is not None and worker.is_local and worker.batch is not None:
+            from jobflow_remote.remote.data import get_job_path
+
+            batch = _BATCH.search(error)
+            folder = get_job_path(batch[1], None, worker.batch.work_dir) if batch else None
+        return (end_of(Path(folder) / "queue.err") if folder else "") or kept
+
     def _of_campaign(self, action: Any, states: list[str]) -> list[str]:
         from jobflow_remote.jobs.state import JobState
 
@@ -163,25 +245,17 @@ class JfBackend(Backend):
             )
 
 
-def _config(run: StageRun) -> dict[str, Any]:
-    return run.model_dump(exclude_none=True)
-
-
-def _record(found: dict[str, Any]) -> JobRecord:
-    status = STATES.get(found["state"], JobStatus.RUNNING)
-    error = found.get("error") or (found.get("remote") or {}).get("error")
-    if status is JobStatus.FAILED and not error:
-        error = f"stopped ({found['state']})"
-    return JobRecord(
-        key=str(found["db_id"]),
-        name=found["job"]["name"],
-        status=status,
-        reason=reason_of(error) if status is JobStatus.FAILED else None,
-        started=_time(found.get("start_time")),
-        ended=_time(found.get("end_time")),
-        worker=found.get("worker"),
-        folder=found.get("run_dir"),
-    )
+def _resources(worker: WorkerBase, run: StageRun) -> dict[str, Any]:
+    """Return what a worker asks its queue for, with what a stage asks for otherwise."""
+    given = worker.resources if isinstance(worker.resources, dict) else {}
+    resources = {**given, **(run.resources or {})}
+    try:
+        worker.get_scheduler_io().generate_header(dict(resources))
+    except ValueError as exc:
+        raise InputError(
+            f"resources {run.resources} of worker {run.worker}: {' '.join(str(exc).split())}"
+        ) from None
+    return resources
 
 
 def _time(found: datetime | None) -> datetime | None:
