@@ -255,7 +255,8 @@ def test_a_chunk_that_fails_does_not_stop_the_others(store, tmp_path):
 def test_nothing_is_made_up_when_all_chunks_fail(store, tmp_path):
     flow = DiscoveryFlowMaker(sample_maker=SampleMaker(generator="nowhere"), chunk_size=2).make(4)
     run(flow, store, tmp_path)
-    assert store.count() == 0
+    assert {doc["output"]["stage"] for doc in store.query()} == {"screen"}
+    assert [doc["records"] for doc in documents(store, "screen")] == [[]] * store.count()
 
 
 def test_no_job_waits_for_one_that_failed():
@@ -385,7 +386,7 @@ def test_nothing_is_made_up_when_all_chunks_of_a_selection_in_parts_fail(
     in_parts(monkeypatch)
     flow = DiscoveryFlowMaker(sample_maker=SampleMaker(generator="nowhere"), chunk_size=2).make(8)
     run(flow, store, tmp_path)
-    assert store.count() == 0
+    assert [doc["records"] for doc in documents(store, "screen")] == [[]] * store.count()
 
 
 def test_many_are_relaxed_in_parts(store, tmp_path, monkeypatch):
