@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crystens_flows.errors import InputError
 from crystens_flows.testing.inputs import Inputs
-from crystens_flows.testing.kpoints import irreducible
+from crystens_flows.testing.kpoints import Mesh, irreducible
 from crystens_flows.testing.version import ENTROPY
 
 BAND_GAP = 1.0
@@ -25,7 +26,7 @@ class Electrons:
     Parameters
     ----------
     kpoints, weights
-        Of the mesh, shapes ``(n, 3)`` and ``(n,)``.
+        Of the mesh or the list, shapes ``(n, 3)`` and ``(n,)``.
     energies, occupations
         Of the bands, shape ``(n_bands,)``.
     n_spins
@@ -57,15 +58,23 @@ def electrons(inputs: Inputs) -> Electrons:
     -------
     Electrons
         The placeholders.
+
+    Raises
+    ------
+    InputError
+        If NBANDS has no room for the electrons.
     """
-    kpoints, weights = irreducible(inputs.atoms, inputs.scheme, inputs.mesh)
+    given = inputs.kpoints
+    kpoints = irreducible(inputs.atoms, given) if isinstance(given, Mesh) else given
     n_occupied = math.ceil(inputs.n_electrons / 2)
-    n_bands = n_occupied + max(4, n_occupied // 2)
+    n_bands = int(inputs.incar.number("NBANDS", n_occupied + max(4, n_occupied // 2)))
+    if n_bands < n_occupied:
+        raise InputError(f"INCAR: NBANDS = {n_bands} is too few for {inputs.n_electrons} electrons")
     index = np.arange(n_bands) - (n_occupied - 1)
     energies = np.where(index <= 0, 0.1 * index, BAND_GAP + 0.1 * (index - 1))
     occupations = np.clip(inputs.n_electrons / 2 - np.arange(n_bands), 0.0, 1.0)
     n_spins = int(inputs.incar.number("ISPIN", 1))
-    return Electrons(kpoints, weights, energies, occupations, n_spins)
+    return Electrons(kpoints.points, kpoints.weights, energies, occupations, n_spins)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from itertools import groupby
@@ -10,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from crystens_flows.errors import InputError, import_extra
+from crystens_flows.testing.kpoints import Mesh, PointList, mesh_of_spacing, read_kpoints
 from crystens_flows.testing.potcars import nominal_valence
 
 DEFAULT_SPACING = 0.5
@@ -90,10 +89,8 @@ class Inputs:
         Symbol and number of the atoms of each block of the POSCAR.
     incar
         The tags.
-    scheme
-        ``"Gamma"`` or ``"Monkhorst-Pack"``.
-    mesh
-        Divisions of the k-point mesh.
+    kpoints
+        The mesh or the list.
     potentials
         One for each block.
     """
@@ -102,8 +99,7 @@ class Inputs:
     atoms: Any
     species: list[tuple[str, int]]
     incar: Incar
-    scheme: str
-    mesh: tuple[int, int, int]
+    kpoints: Mesh | PointList
     potentials: list[Potential]
 
     @property
@@ -143,8 +139,26 @@ def read_inputs(folder: Path) -> Inputs:
             f"POTCAR has potentials of {' '.join(given) or 'nothing'}, "
             f"POSCAR has atoms of {' '.join(symbol for symbol, _ in groups)}: they must match"
         )
-    scheme, mesh = _read_kpoints(folder, incar, atoms.cell.reciprocal())
-    return Inputs(comment, atoms, groups, incar, scheme, mesh, potentials)
+    if incar.number("ICHARG", 0) >= 10:
+        _check_density(folder, groups)
+    text = _text(folder, "KPOINTS") if (folder / "KPOINTS").is_file() else None
+    if text is None:
+        spacing = incar.number("KSPACING", DEFAULT_SPACING)
+        kpoints: Mesh | PointList = mesh_of_spacing(spacing, atoms.cell.reciprocal())
+    else:
+        kpoints = read_kpoints(text)
+    return Inputs(comment, atoms, groups, incar, kpoints, potentials)
+
+
+def _check_density(folder: Path, groups: list[tuple[str, int]]) -> None:
+    """Raise if there is no density of these atoms to begin with, as VASP does."""
+    lines = _text(folder, "CHGCAR").splitlines()
+    try:
+        numbers = [int(each) for each in lines[6].split()]
+        if list(zip(lines[5].split(), numbers, strict=True)) != groups:
+            raise ValueError
+    except (ValueError, IndexError):
+        raise InputError("CHGCAR: this is no density of the atoms in POSCAR") from None
 
 
 def _text(folder: Path, name: str) -> str:
@@ -250,23 +264,3 @@ def _potential(text: str, number: int) -> Potential:
     return Potential(
         title, element.split(":")[0].strip(), float(valence.split()[0]), float(cutoff.split()[0])
     )
-
-
-def _read_kpoints(folder: Path, incar: Incar, reciprocal: Any) -> tuple[str, tuple[int, int, int]]:
-    if not (folder / "KPOINTS").is_file():
-        spacing = incar.number("KSPACING", DEFAULT_SPACING)
-        lengths: NDArray[np.float64] = 2 * math.pi * np.linalg.norm(reciprocal, axis=1)
-        x, y, z = (max(1, math.ceil(length / spacing)) for length in lengths)
-        return "Gamma", (x, y, z)
-    lines = _text(folder, "KPOINTS").splitlines()
-    scheme = {"g": "Gamma", "m": "Monkhorst-Pack"}.get("".join(lines[2:3]).strip()[:1].lower())
-    try:
-        shift = [float(each) for each in lines[4].split()[:3]] if len(lines) > 4 else []
-        x, y, z = (int(each) for each in lines[3].split()[:3])
-        if scheme is None or int(lines[1].split()[0]) != 0 or any(shift) or min(x, y, z) < 1:
-            raise ValueError
-    except (ValueError, IndexError):
-        raise InputError(
-            "KPOINTS: the stand-in reads Gamma and Monkhorst-Pack meshes without a shift only"
-        ) from None
-    return scheme, (x, y, z)

@@ -1,4 +1,4 @@
-"""Writers of OUTCAR, OSZICAR, XDATCAR and CONTCAR, with what pymatgen and custodian look for."""
+"""Writers of OUTCAR, OSZICAR, XDATCAR, CONTCAR, CHGCAR, with what pymatgen and custodian want."""
 
 from __future__ import annotations
 
@@ -193,6 +193,31 @@ def contcar(atoms: Any, inputs: Inputs) -> str:
         The structure to all digits.
     """
     return f"{_head(atoms.cell[:], inputs)}Direct\n{_coordinates(atoms)}"
+
+
+def chgcar(atoms: Any, inputs: Inputs, n_spins: int) -> str:
+    """
+    Return the text of CHGCAR: the valence electrons evenly spread, without magnetisation.
+
+    Parameters
+    ----------
+    atoms
+        The structure.
+    inputs
+        What was read.
+    n_spins
+        1 or 2.
+
+    Returns
+    -------
+    str
+        Density times volume on a grid of 2 x 2 x 2 points; a placeholder.
+    """
+    grids = ""
+    for value in (inputs.n_electrons, 0.0)[:n_spins]:
+        words = [f" {value:.11E}"] * 8
+        grids += "    2    2    2\n" + "".join(words[:5]) + "\n" + "".join(words[5:]) + "\n"
+    return f"{contcar(atoms, inputs)}\n{grids}"
 
 
 def _head(cell: NDArray[np.float64], inputs: Inputs) -> str:

@@ -2,15 +2,18 @@
 A stand-in for ``vasp_std``, to test and rehearse what surrounds VASP: it is not VASP.
 
 It reads POSCAR, INCAR, KPOINTS and POTCAR in the folder it is started in, relaxes with a calculator
-of ASE, and writes OUTCAR, OSZICAR, XDATCAR, CONTCAR and vasprun.xml that pymatgen, custodian and
-emmet read. Start it as ``python -m crystens_flows.testing.vasp_stand_in``.
+of ASE, and writes OUTCAR, OSZICAR, XDATCAR, CONTCAR, CHGCAR and vasprun.xml that pymatgen,
+custodian and emmet read. Bands from a density that is kept (ICHARG = 11), on a mesh or along a
+line, want the CHGCAR of the calculation before. Start it as
+``python -m crystens_flows.testing.vasp_stand_in``.
 
 Real are, for the calculator: energies (as free energies), forces, stresses, the relaxation and when
 it stops (NSW, IBRION, ISIF, EDIFFG), and what happens to the files when it is killed or a disk is
-full. Placeholders are: band gap, eigenvalues, density of states, Fermi energy, electronic steps,
-entropy (:data:`crystens_flows.testing.ENTROPY`), magnetisation and charges. ENCUT, the k-points,
-the functional, the smearing, +U and the POTCAR change no energy, and no basis changes when a
-relaxation starts anew: how much a second relaxation changes with VASP cannot be learnt here.
+full. Placeholders are: band gap, eigenvalues (flat bands), density of states, charge density, Fermi
+energy, electronic steps, entropy (:data:`crystens_flows.testing.ENTROPY`), magnetisation and
+charges. ENCUT, the k-points, the functional, the smearing, +U and the POTCAR change no energy, and
+no basis changes when a relaxation starts anew: how much a second relaxation changes with VASP
+cannot be learnt here.
 
 ``vasprun.xml`` states the version :data:`crystens_flows.testing.STAND_IN_VERSION`; the first lines
 of OUTCAR and of what is printed say the same.
@@ -38,6 +41,7 @@ from crystens_flows.testing.outcar import (
     MARK,
     OSZICAR_TITLE,
     OutcarWriter,
+    chgcar,
     contcar,
     ionic_line,
     oszicar_step,
@@ -54,8 +58,17 @@ KBAR = 1602.1766208
 _RELAXING = (1, 2, 3)
 _DEFAULTS = (
     dict.fromkeys(("LASPH", "LHFCALC", "LDAU", "LUSE_VDW", "LCHIMAG"), "F")
-    | {"PREC": "normal", "ALGO": "Normal", "GGA": "PE", "NELM": 60, "POTIM": 0.5, "ISIF": 2}
+    | {
+        "LCHARG": "T",
+        "PREC": "normal",
+        "ALGO": "Normal",
+        "GGA": "PE",
+        "NELM": 60,
+        "POTIM": 0.5,
+        "ISIF": 2,
+    }
     | {"ISMEAR": 1, "SIGMA": 0.2, "ISPIN": 1, "LORBIT": 0, "AEXX": 0.0, "HFSCREEN": 0.0}
+    | {"LCHARG": "T"}
 )
 
 
@@ -110,6 +123,7 @@ def _run(folder: Path, options: argparse.Namespace) -> None:
     atoms = inputs.atoms.copy()
     atoms.calc = load_calculator(options.calculator)
     placeholders = electrons(inputs)
+    parameters["NBANDS"] = str(len(placeholders.energies))
     with (
         (folder / "OUTCAR").open("w") as outcar_stream,
         (folder / "OSZICAR").open("w") as oszicar,
@@ -146,6 +160,8 @@ def _run(folder: Path, options: argparse.Namespace) -> None:
         vasprun.step(held[-1], last=True)
         vasprun.finish(atoms)
         outcar.finish(time.perf_counter() - started, converged=converged)
+    if parameters["LCHARG"].strip(".").upper().startswith("T"):
+        (folder / "CHGCAR").write_text(chgcar(atoms, inputs, placeholders.n_spins))
     if converged:
         _say(" reached required accuracy - stopping structural energy minimisation\n")
     if options.cut_contcar:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from crystens_flows.testing.electrons import Electrons, IonicStep
 from crystens_flows.testing.inputs import Inputs
+from crystens_flows.testing.kpoints import Mesh
 from crystens_flows.testing.version import STAND_IN_VERSION
 
 
@@ -145,12 +146,16 @@ def _energies(energies: dict[str, float]) -> str:
 
 
 def _kpoints(inputs: Inputs, electrons: Electrons) -> str:
-    divisions = " ".join(str(n) for n in inputs.mesh)
+    mesh, generation = inputs.kpoints, ""
+    if isinstance(mesh, Mesh):
+        divisions = " ".join(str(n) for n in mesh.divisions)
+        generation = (
+            f'  <generation param="{mesh.scheme}">\n'
+            f'   <v type="int" name="divisions"> {divisions} </v>\n'
+            '   <v name="usershift"> 0.0 0.0 0.0 </v>\n  </generation>\n'
+        )
     return (
-        f' <kpoints>\n  <generation param="{inputs.scheme}">\n'
-        f'   <v type="int" name="divisions"> {divisions} </v>\n'
-        '   <v name="usershift"> 0.0 0.0 0.0 </v>\n  </generation>\n'
-        f"{_varray('kpointlist', electrons.kpoints)}"
+        f" <kpoints>\n{generation}{_varray('kpointlist', electrons.kpoints)}"
         f"{_varray('weights', electrons.weights[:, None])} </kpoints>\n"
     )
 
