@@ -5,7 +5,7 @@ from __future__ import annotations
 from jobflow import Flow, Job, JobConfig, Maker, OnMissing, OutputReference, Response, job
 
 from crystens_flows.errors import InputError
-from crystens_flows.jobs.follow import FollowMaker
+from crystens_flows.jobs.follow import STARTS_OTHERS, FollowMaker
 from crystens_flows.schemas import (
     BatchRelaxDocument,
     DiscoveryDocument,
@@ -86,7 +86,7 @@ def follow_in_parts(follow_maker: FollowMaker, selected: OutputReference, n_sele
     return Flow(parts, output=[part.output for part in parts], name=follow_maker.name)
 
 
-@job(name="crystens relax selected", config=JobConfig(on_missing_references=OnMissing.NONE))
+@job(name="crystens relax selected", config=STARTS_OTHERS)
 def relax_selected(
     relax_maker: Maker,
     selected: list[SelectedCandidate],

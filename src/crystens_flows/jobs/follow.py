@@ -16,6 +16,10 @@ from crystens_flows.schemas import (
     SelectedCandidate,
 )
 
+STARTS_OTHERS = JobConfig(on_missing_references=OnMissing.NONE, pass_manager_config=False)
+"""Of jobs that start others: where these run is theirs, or what ``update_config`` said of them; a
+configuration that is passed on would take its place."""
+
 
 @dataclass
 class FollowMaker(Maker):
@@ -38,7 +42,7 @@ class FollowMaker(Maker):
     name: str = "crystens follow"
     makers: list[Maker] = field(default_factory=list)
 
-    @job(output_schema=FollowDocument, config=JobConfig(on_missing_references=OnMissing.NONE))
+    @job(output_schema=FollowDocument, config=STARTS_OTHERS)
     def make(
         self,
         candidates: list[SelectedCandidate] | RelaxDocument | BatchRelaxDocument,
