@@ -296,6 +296,7 @@ def test_slurm_scripts_of_the_workers():
     assert "#SBATCH --time=24:00:00\n" in scripts["batch"]
     assert project.workers["batch"].is_batch
     assert project.workers["batch"].batch.max_time < 24 * 3600
+    assert project.workers["batch"].batch.max_wait == 300
 
 
 def test_slurm_scripts_of_fireworks(tmp_path):
@@ -316,7 +317,7 @@ def test_slurm_scripts_of_fireworks(tmp_path):
         f"export JOBFLOW_CONFIG_FILE={tmp_path}/jobflow.yaml",
     ):
         assert line in lines, script
-    assert f"-w {tmp_path}/fworker_gpu.yaml rapidfire --timeout 34560" in script
+    assert f"-w {tmp_path}/fworker_gpu.yaml singleshot" in script  # qlaunch -r takes no other
     cpu = CommonAdapter.from_file(str(tmp_path / "my_qadapter.yaml"))
     assert "#SBATCH --ntasks=64" in cpu.get_script_str(str(tmp_path)).splitlines()
 
@@ -330,3 +331,5 @@ def test_a_cluster_without_gpus_has_a_gpu_worker_all_the_same():
     workers = yaml.safe_load(file.text)["workers"]
     assert workers["gpu"]["resources"]["partition"] == "only"
     assert "gres" not in workers["gpu"]["resources"]
+    # on the only node there is, a batch that waits keeps all others from running
+    assert workers["batch"]["batch"]["max_wait"] == 20

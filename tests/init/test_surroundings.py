@@ -16,16 +16,16 @@ from crystens_flows.init.surroundings import read_partitions
 
 # as sinfo of SLURM 23.11 prints it: two kinds of nodes in "long", no limit in "debug"
 SINFO = """\
-short*|1:00:00|64|(null)
-long|7-00:00:00|64|(null)
-long|7-00:00:00|128+|(null)
-a100|2-12:00:00|32|gpu:a100:4(S:0-1)
-debug|infinite|16|(null)
+short*|1:00:00|64|(null)|8
+long|7-00:00:00|64|(null)|200
+long|7-00:00:00|128+|(null)|40
+a100|2-12:00:00|32|gpu:a100:4(S:0-1)|2
+debug|infinite|16|(null)|1
 """
 FOUND = (
-    Partition("short", default=True, seconds=3600, cores=64),
-    Partition("long", seconds=7 * 24 * 3600, cores=64),
-    Partition("a100", seconds=60 * 3600, cores=32, gpus=True),
+    Partition("short", default=True, seconds=3600, cores=64, nodes=8),
+    Partition("long", seconds=7 * 24 * 3600, cores=64, nodes=240),
+    Partition("a100", seconds=60 * 3600, cores=32, gpus=True, nodes=2),
     Partition("debug", seconds=None, cores=16),
 )
 
@@ -55,10 +55,10 @@ def test_partitions_are_read():
 def test_limits_of_any_form(days, hours, minutes, seconds):
     expected = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
     text = f"{days}-{hours:02d}:{minutes:02d}:{seconds:02d}"
-    (found,) = read_partitions(f"a|{text}|1|(null)")
+    (found,) = read_partitions(f"a|{text}|1|(null)|1")
     assert found.seconds == expected.total_seconds()
     if days == 0:
-        (found,) = read_partitions(f"a|{clock(int(expected.total_seconds()))}|1|(null)")
+        (found,) = read_partitions(f"a|{clock(int(expected.total_seconds()))}|1|(null)|1")
         assert found.seconds == expected.total_seconds()
 
 

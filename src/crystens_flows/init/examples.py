@@ -16,8 +16,8 @@ CLUSTER = Surroundings(
     host="cluster",
     slurm=True,
     partitions=(
-        Partition("cpu", default=True, seconds=24 * 3600, cores=64),
-        Partition("gpu", seconds=12 * 3600, cores=32, gpus=True),
+        Partition("cpu", default=True, seconds=24 * 3600, cores=64, nodes=100),
+        Partition("gpu", seconds=12 * 3600, cores=32, gpus=True, nodes=4),
     ),
     exports={"ATOMATE2_VASP_CMD": "srun vasp_std"},
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from crystens_flows.init.connection import Connection
-from crystens_flows.init.resources import Shares, clock
+from crystens_flows.init.resources import ASKED_THREADS, Shares, clock
 from crystens_flows.init.sections import Sections
 from crystens_flows.init.surroundings import Surroundings
 
@@ -21,8 +21,10 @@ QUEUES = (
 """Which worker goes with what is submitted to SLURM."""
 
 _GPU_THREADS = 8
-_OPEN_SHARE = 0.8  # no job is begun in the last fifth of the time
 
+_RESERVED = """\
+With -r each job is submitted once and asks for what the campaign says (resources); without, jobs of
+the queue take whatever waits when they start, and -m must say how many there may be at a time."""
 _KEEP = """
 The password of the database is in this file, for FireWorks and jobflow take it from nowhere else:
 keep it readable for yourself alone (chmod 600). Workers read it where they run."""
@@ -123,44 +125,41 @@ def _qadapters(folder: Path, surroundings: Surroundings) -> dict[str, Sections]:
     gpu: dict[str, Any] = {"ntasks": 1, "cpus_per_task": min(_GPU_THREADS, shares.gpu.cores)}
     if shares.gpu.gpus:
         gpu["gres"] = "gpu:1"
-    rapid = f"rapidfire --timeout {int(_OPEN_SHARE * shares.gpu_seconds)}"
     return {
         "my_qadapter.yaml": _section(
             "A job of the queue for each job, VASP above all:\n"
-            "qlaunch -w fworker_cpu.yaml -q THIS FILE rapidfire.",
-            _qadapter(folder, surroundings, "cpu", "singleshot", cpu),
+            "qlaunch -r -w fworker_cpu.yaml -q THIS FILE rapidfire.\n" + _RESERVED,
+            _qadapter(folder, surroundings, "cpu", cpu),
         ),
         "qadapter_gpu.yaml": _section(
-            "A job of the queue with a GPU, which goes on as long as there are jobs of its\n"
-            "category: qlaunch -w fworker_gpu.yaml -q THIS FILE rapidfire.",
-            _qadapter(folder, surroundings, "gpu", rapid, gpu),
+            "A job of the queue with a GPU for each job of the category gpu:\n"
+            "qlaunch -r -w fworker_gpu.yaml -q THIS FILE rapidfire.\n" + _RESERVED,
+            _qadapter(folder, surroundings, "gpu", gpu),
         ),
     }
 
 
 def _qadapter(
-    folder: Path, surroundings: Surroundings, category: str, mode: str, asked: dict[str, Any]
+    folder: Path, surroundings: Surroundings, category: str, asked: dict[str, Any]
 ) -> dict[str, Any]:
     shares = Shares(surroundings)
     partition = shares.gpu if category == "gpu" else shares.cpu
     seconds = shares.gpu_seconds if category == "gpu" else shares.cpu_seconds
-    threads = asked.get("cpus_per_task", 1)
     launchpad = shlex.quote(str(folder / LAUNCHPAD))
     fworker = shlex.quote(str(folder / f"fworker_{category}.yaml"))
     before = (
         f"{surroundings.commands}\n"
         f"export JOBFLOW_CONFIG_FILE={shlex.quote(str(folder / JOBFLOW))}\n"
-        f"export OMP_NUM_THREADS={threads}"
+        f"export OMP_NUM_THREADS={ASKED_THREADS}"
     )
     return {
         "_fw_name": "CommonAdapter",
         "_fw_q_type": "SLURM",
-        "rocket_launch": f"rlaunch -l {launchpad} -w {fworker} {mode}",
+        "rocket_launch": f"rlaunch -l {launchpad} -w {fworker} singleshot",
         "nodes": 1,
         **asked,
         "walltime": clock(seconds),
         **({"queue": partition.name} if partition.name else {}),
         "job_name": f"crystens-{category}",
         "pre_rocket": before,
-        "logdir": str(surroundings.work_folder / "logs"),
     }

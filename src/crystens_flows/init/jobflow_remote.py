@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from crystens_flows.init.connection import Connection
-from crystens_flows.init.resources import THREADS, Shares, clock
+from crystens_flows.init.resources import ASKED_THREADS, THREADS, Shares, clock
 from crystens_flows.init.sections import Sections
 from crystens_flows.init.surroundings import Surroundings
 
@@ -13,6 +13,8 @@ PROJECT = "crystens"
 _SUBMITTED = 50
 _GPU_THREADS = 8
 _OPEN_SHARE = 0.8  # a batch begins no job in the last fifth of its time
+_WAIT = 300
+_ONE_NODE_WAIT = 20  # a batch that waits for more jobs keeps all others waiting
 
 _ABOUT = """\
 A project of jobflow-remote, made by `crystens init --backend jf`: a file of the projects folder
@@ -98,7 +100,11 @@ def workers_of(surroundings: Surroundings) -> dict[str, dict[str, Any]]:
     }
     if shares.gpu.gpus:
         asked["gpu"]["gres"] = "gpu:1"
-    each = {"cpu": (1, _SUBMITTED), "gpu": (threads, _SUBMITTED), "batch": (min(THREADS, cores), 2)}
+    each: dict[str, tuple[int | str, int]] = {
+        "cpu": (ASKED_THREADS, _SUBMITTED),
+        "gpu": (ASKED_THREADS, _SUBMITTED),
+        "batch": (min(THREADS, cores), 2),
+    }
     workers = {"local": here["local"]}
     for name, (number, max_jobs) in each.items():
         workers[name] = _worker(name, surroundings, number, max_jobs=max_jobs)
@@ -108,7 +114,7 @@ def workers_of(surroundings: Surroundings) -> dict[str, dict[str, Any]]:
 
 
 def _worker(
-    name: str, surroundings: Surroundings, threads: int, *, max_jobs: int
+    name: str, surroundings: Surroundings, threads: int | str, *, max_jobs: int
 ) -> dict[str, Any]:
     return {
         "type": "local",
@@ -125,10 +131,11 @@ def _resources(partition: str, time: str, **more: Any) -> dict[str, Any]:
 
 
 def _batch(surroundings: Surroundings, side_by_side: int, seconds: int) -> dict[str, Any]:
+    one_node = surroundings.slurm and Shares(surroundings).cpu.nodes == 1
     return {
         "jobs_handle_dir": str(surroundings.work_folder / "batch-handle"),
         "work_dir": str(surroundings.work_folder / "batch-processes"),
         "parallel_jobs": side_by_side,
         "max_time": int(_OPEN_SHARE * seconds),
-        "max_wait": 300,
+        "max_wait": _ONE_NODE_WAIT if one_node else _WAIT,
     }

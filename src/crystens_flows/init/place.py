@@ -30,6 +30,7 @@ from crystens_flows.stores import (
 )
 
 _MODE, _SECRET_MODE = 0o644, 0o600
+_IN_QUEUE = 50  # jobs that qlaunch has in the queue at a time
 
 
 @dataclass(frozen=True)
@@ -205,9 +206,14 @@ def _next_steps(
     where = [] if named else [f"export FW_CONFIG_FILE={_quoted(folder / 'FW_config.yaml')}"]
     launch = ["rlaunch rapidfire"]
     if machine.slurm:
+        runs = _quoted(machine.work_folder)
         launch = [
-            f"qlaunch -w {_quoted(folder / worker)} -q {_quoted(folder / adapter)} rapidfire"
-            for worker, adapter in QUEUES
+            f"mkdir -p {runs}",
+            *(
+                f"qlaunch -r -w {_quoted(folder / worker)} -q {_quoted(folder / adapter)} "
+                f"--launch_dir {runs} rapidfire --nlaunches infinite -m {_IN_QUEUE}"
+                for worker, adapter in QUEUES
+            ),
         ]
     return [
         *where,

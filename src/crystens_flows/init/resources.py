@@ -9,6 +9,9 @@ from crystens_flows.init.surroundings import Partition, Surroundings
 THREADS = 4
 """Threads of a job that does not run VASP; more help screening little."""
 
+ASKED_THREADS = "${SLURM_CPUS_PER_TASK:-1}"
+"""Threads of a job of SLURM: those that it asks for, which a campaign may change."""
+
 _CPU_SECONDS = 24 * 3600
 _GPU_SECONDS = 12 * 3600
 

@@ -25,7 +25,7 @@ KEPT_VARIABLES = (
 )
 """Variables that jobs need; none of them is a secret."""
 
-_SINFO = ["sinfo", "--noheader", "--format=%P|%l|%c|%G"]
+_SINFO = ["sinfo", "--noheader", "--format=%P|%l|%c|%G|%D"]
 _TIMEOUT = 20
 
 
@@ -46,6 +46,8 @@ class Partition:
         Cores of its smallest node.
     gpus
         Whether its nodes have GPUs that are asked for as ``gres``.
+    nodes
+        How many nodes it has.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Partition:
     seconds: int | None = None
     cores: int = 1
     gpus: bool = False
+    nodes: int = 1
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def look_around(environ: Mapping[str, str] | None = None) -> Surroundings:
 
 def read_partitions(text: str) -> tuple[Partition, ...]:
     """
-    Read what ``sinfo --noheader --format='%P|%l|%c|%G'`` prints.
+    Read what ``sinfo --noheader --format='%P|%l|%c|%G|%D'`` prints.
 
     Parameters
     ----------
@@ -149,9 +152,9 @@ def read_partitions(text: str) -> tuple[Partition, ...]:
     for line in text.splitlines():
         name, _, rest = line.strip().partition("|")
         parts = rest.split("|")
-        if not name or len(parts) != 3:
+        if not name or len(parts) != 4 or not parts[3].isdigit():
             continue
-        limit, cores, gres = parts
+        limit, cores, gres, nodes = parts
         number = re.match(r"\d+", cores)
         before = found.get(name.rstrip("*"))
         here = int(number[0]) if number else 1
@@ -161,6 +164,7 @@ def read_partitions(text: str) -> tuple[Partition, ...]:
             seconds=_seconds(limit),
             cores=min(here, before.cores) if before else here,
             gpus=re.search(r"\bgpu\b", gres) is not None or (before is not None and before.gpus),
+            nodes=int(nodes) + (before.nodes if before else 0),
         )
     return tuple(found.values())
 
