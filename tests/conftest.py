@@ -9,10 +9,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from hypothesis import settings
 
+from managers_used import pytest_collection_modifyitems, pytest_sessionfinish
 from mongo_fixture import mongo_server, mongo_uri
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("crystens", deadline=None)
 settings.load_profile("crystens")
 
-__all__ = ["mongo_server", "mongo_uri"]
+__all__ = ["mongo_server", "mongo_uri", "pytest_collection_modifyitems", "pytest_sessionfinish"]
