@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crystens_flows.init import Partition, look_around
+from crystens_flows.init import Partition, Surroundings, look_around
 from crystens_flows.init.resources import clock
 from crystens_flows.init.surroundings import read_partitions
 
@@ -68,6 +69,17 @@ def test_slurm_is_found_out(slurm):
     assert found.partitions == FOUND
     assert found.cpu_partition == FOUND[0]
     assert found.gpu_partition == FOUND[2]
+
+
+def test_gpus_that_several_partitions_have():
+    """As on a machine whose nodes are in all of them."""
+    every, other, named = (Partition(name, gpus=True) for name in ("all", "other", "GPU2"))
+    every = replace(every, default=True)
+    machine = Surroundings("true", Path("/w"), partitions=(every, other, named))
+    assert (machine.cpu_partition, machine.gpu_partition) == (every, named)
+    machine = Surroundings("true", Path("/w"), partitions=(every, other))
+    assert machine.gpu_partition == other
+    assert Surroundings("true", Path("/w"), partitions=(every,)).gpu_partition == every
 
 
 def test_slurm_whose_controller_is_down(slurm, tmp_path):

@@ -97,8 +97,11 @@ class Surroundings:
 
     @property
     def gpu_partition(self) -> Partition | None:
-        """The partition for jobs with a GPU."""
-        return next((each for each in self.partitions if each.gpus), None)
+        """The partition for jobs with a GPU: one named so, or that is not for all jobs, if any."""
+        found = [each for each in self.partitions if each.gpus]
+        return min(
+            found, key=lambda each: ("gpu" not in each.name.lower(), each.default), default=None
+        )
 
     @property
     def commands(self) -> str:
