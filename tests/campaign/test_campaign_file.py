@@ -50,6 +50,7 @@ def test_a_training_is_taken_from_its_own_file(campaign_file, tmp_path):
         "data": None,
         "folder": "checkpoint",
         "settings": {"width": 0.25, "batch_size": 16},
+        "walltime_minutes": None,
     }
     maker = flow_maker(read_campaign(path).options())
     assert (maker.train_maker.generator, maker.train_maker.steps) == ("gan", 1000)
@@ -94,6 +95,16 @@ def test_files_are_relative_to_the_campaign_file(campaign_file, tmp_path, monkey
     assert campaign.screening.hull == "shipped"
 
 
+def test_the_time_of_a_training_says_nothing_of_what_it_makes(campaign_file):
+    train = {"generator": "gan", "walltime_minutes": 600}
+    options = read_campaign(campaign_file(train=train)).options()
+    assert flow_maker(options).train_maker.walltime_minutes == 600
+    more = read_campaign(campaign_file(train={**train, "walltime_minutes": 60})).options()
+    assert kept_options(more) == kept_options(options)
+    other = read_campaign(campaign_file(train={**train, "seed": 1})).options()
+    assert kept_options(other) != kept_options(options)
+
+
 def test_a_uri_is_kept_without_its_password_and_not_at_all_with_the_flow(campaign_file):
     campaign = read_campaign(campaign_file(store="mongodb://me:secret@db:27017/crystens"))
     assert campaign.store == "mongodb://me:secret@db:27017/crystens"
@@ -119,6 +130,7 @@ def test_extensions_follow_the_samples_that_there_are(campaign_file):
         ({"stages": {"sample": {"wroker": "gpu"}}}, "stages.sample.wroker is unknown: known are e"),
         ({"stages": {"smaple": {"worker": "gpu"}}}, "input should be 'train', 'sample'"),
         ({"train": {"generator": "gan", "step": 3}}, "train.step is unknown: known are data, "),
+        ({"train": {"generator": "gan", "walltime_minutes": 0}}, "walltime_minutes 0: input sh"),
         ({"train": {"generator": "gann"}}, "train.generator 'gann' cannot be trained: give one of"),
         ({"train": {"generator": "gan", "data": "mp.csv"}}, "is no data set file"),
         ({"train": {"config": "absent.yaml"}}, "there is no configuration of a training"),

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "campaign"))  # its projects, launch pads and commands
+sys.path.insert(0, str(HERE.parent / "campaign"))
 
-from slurm_cluster import Slurm, missing, started
+from slurm_cluster import Slurm, missing, started  # noqa: E402
 
 
 def pytest_collection_modifyitems(config, items):

@@ -52,6 +52,12 @@ class TrainOptions(BaseModel):
     folder: str = Field(
         "checkpoint", description="Where the checkpoint goes; relative to the folder of the job."
     )
+    walltime_minutes: float | None = Field(
+        None,
+        gt=0,
+        description="Time of the training in one job, which another one goes on after; None for "
+        "no limit.",
+    )
 
     def maker(self) -> Maker:
         """Return the maker of the training."""
@@ -63,6 +69,7 @@ class TrainOptions(BaseModel):
             steps=self.steps,
             settings=self.settings,
             folder=self.folder,
+            walltime_minutes=self.walltime_minutes,
         )
 
 
@@ -146,10 +153,12 @@ def kept_options(options: DiscoveryOptions) -> dict[str, Any]:
     Returns
     -------
     dict
-        All but how many samples, and where they are stored: no connection string.
+        All but how many samples, in what time, and where they are stored: no connection string.
     """
-    kept = set(DiscoveryOptions.model_fields) - {"n_samples", "extended_by", "store"}
-    return options.model_dump(mode="json", include=kept)
+    left_out = {"n_samples": True, "extended_by": True, "store": True}
+    return options.model_dump(
+        mode="json", exclude={**left_out, "train": {"walltime_minutes": True}}
+    )
 
 
 def find_trained(job_store: JobStore, options: DiscoveryOptions) -> TrainDocument:

@@ -107,6 +107,14 @@ class JfBackend(Backend):
                         f"project {project.name} of jobflow-remote has no {kind} '{name}': known "
                         f"are {', '.join(sorted(known)) or 'none'}"
                     )
+        for stage, run in self.campaign.stages.items():
+            named = run_of(stage, self.campaign.default, self.campaign.stages).worker
+            if run.resources and named is not None and project.workers[named].is_batch:
+                raise InputError(
+                    f"worker {named} runs many jobs in one of the queue, which asks for no "
+                    f"resources of a stage: leave out those of '{stage}', or set them in the file "
+                    f"of project {project.name}"
+                )
 
     def jobs(self) -> Iterator[JobRecord]:
         """Yield the jobs that the project holds of the campaign."""
@@ -177,7 +185,7 @@ class JfBackend(Backend):
         values = run.model_dump(exclude_none=True, exclude={"resources"})
         workers = self.project.workers
         worker = workers[run.worker or next(iter(workers))]
-        if run.resources is not None and worker.scheduler_type != "shell":
+        if run.resources and worker.scheduler_type != "shell" and not worker.is_batch:
             values["resources"] = _resources(worker, run)
         return values
 
