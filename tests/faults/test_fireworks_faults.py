@@ -1,0 +1,55 @@
+"""SIGKILL of the worker of FireWorks in each stage, two workers, and a step that fails."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from campaign_managers import crystens
+from fault_campaigns import KILLED_IN, reasons, survived, wait_until
+from fault_workers import all_rockets, rlaunch
+
+pytestmark = [pytest.mark.mongo, pytest.mark.slow]
+
+
+def test_killed_in_each_stage(mongo_uri, tmp_path, watch, fireworks_campaign, undisturbed):
+    """The job stays RUNNING in the launch pad; it is lost, which the status says."""
+    path, store = fireworks_campaign(mongo_uri)
+    killed = set()
+    for number, stage in enumerate(KILLED_IN):
+        watch.hold(stage, "computed" if number % 2 else "begins")
+        worker = rlaunch(tmp_path)
+        killed.add(watch.kill_held())
+        assert worker.wait(60) == -signal.SIGKILL
+        found = wait_until(lambda: reasons(path), 60)
+        assert list(found) == [stage]
+        assert found[stage].startswith("lost: no sign of life")
+        retried = crystens("retry", path, "--reason", "lost")
+        assert "1 failed jobs found" in retried.stderr, retried.stderr
+        assert reasons(path) == {}
+    all_rockets(tmp_path)
+    assert crystens("build", "--store", store).returncode == 0
+    what = f"FireWorks, SIGKILL in {len(KILLED_IN)} stages"
+    survived(what, path, watch, store, undisturbed, again=killed)
+
+
+def test_two_workers_at_once(mongo_uri, tmp_path, watch, fireworks_campaign, undisturbed):
+    path, store = fireworks_campaign(mongo_uri)
+    # rapidfire ends where nothing is ready for now: another takes over
+    while True:
+        workers = [rlaunch(tmp_path) for _ in range(2)]
+        assert [worker.wait(900) for worker in workers] == [0, 0]
+        if not any("WAITING" in each or "READY" in each for each in states(path)):
+            break
+    pids = {line["pid"] for line in watch.lines()}
+    assert len(pids) >= 2
+    assert crystens("build", "--store", store).returncode == 0
+    survived("FireWorks, two workers at once", path, watch, store, undisturbed)
+
+
+def states(path):
+    from crystens_flows.campaign.backends import find_backend
+    from crystens_flows.campaign.file import read_campaign
+
+    backend = find_backend(read_campaign(path))
+    return [each["state"] for each in backend.launchpad.fireworks.find({}, ["state"])]
