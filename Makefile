@@ -1,6 +1,7 @@
 # make demo   sets everything up and runs the whole pipeline on the embedded store
 # make test   sets up what the tests need and runs them in two processes (PYTEST_ARGS='-n 0': one)
 # make test-gpaw  installs GPAW, a DFT code, and relaxes with it (some minutes)
+# make test-slurm  installs SLURM and runs campaigns through it, with both workflow managers
 # make bench  prints speeds, memory and quality
 
 PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3.12),python3.11)
@@ -12,7 +13,7 @@ BENCHMARKS := startup representation screening m3gnet potentials hull energy_abo
 	duplicates tuning generator memory demo
 TWO_AT_A_TIME := $(if $(findstring no:xdist,$(PYTEST_ARGS)),,-n 2 --dist worksteal)
 
-.PHONY: setup demo test test-gpaw lint bench clean help
+.PHONY: setup demo test test-gpaw test-slurm lint bench clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -40,6 +41,11 @@ test-gpaw: setup
 		./scripts/ensure-packages.sh $(notdir $(PYTHON))-dev
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[gpaw]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/gpaw_engine $(PYTEST_ARGS)
+
+test-slurm: setup
+	@./scripts/ensure-packages.sh slurm-wlm munge
+	tests/mongo_server/setup.sh
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm $(PYTEST_ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

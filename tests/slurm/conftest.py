@@ -14,20 +14,23 @@ sys.path.insert(0, str(HERE.parent / "campaign"))
 from slurm_cluster import Slurm, missing, started  # noqa: E402
 
 
-def pytest_collection_modifyitems(config, items):
-    """Skip what is here unless it was asked for by its folder: it takes many minutes."""
-    arguments = [Path(each.partition("::")[0]) for each in config.invocation_params.args]
-    asked = any(HERE in (path.absolute(), *path.absolute().parents) for path in arguments)
-    absent = missing()
-    why = "`make test-slurm` runs it" if not asked else f"no {', '.join(absent)} here: {INSTALL}"
-    if asked and not absent:
-        return
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.skip(reason=why))
+def pytest_ignore_collect(collection_path, config):
+    """Leave them out unless this folder is asked for; all together they take many minutes."""
+    asked = any(HERE in (path, *path.parents) for path in _paths(config))
+    return None if asked or not collection_path.name.startswith("test_") else True
 
 
-INSTALL = "`make test-slurm` installs SLURM"
+def pytest_collection_modifyitems(items):
+    """Skip them where SLURM is not installed."""
+    if absent := missing():
+        why = f"no {', '.join(absent)} here: `make test-slurm` installs SLURM"
+        for item in items:
+            if HERE in item.path.parents:
+                item.add_marker(pytest.mark.skip(reason=why))
+
+
+def _paths(config):
+    return [Path(str(each).partition("::")[0]).absolute() for each in config.args]
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,8 @@ import numpy as np
 import yaml
 from campaign_managers import crystens
 
-from crystens_flows.campaign.backends import JobStatus
+from crystens_flows.campaign.backends import JobStatus, find_backend
+from crystens_flows.campaign.file import read_campaign
 from crystens_flows.campaign.stages import stage_of
 from crystens_flows.datasets import shipped
 from crystens_flows.stores import open_stores
@@ -40,6 +41,13 @@ def write_campaign(folder: Path, **changes) -> Path:
     path = folder / "campaign.yaml"
     path.write_text(yaml.safe_dump({**SMALL, **changes}))
     return path
+
+
+def submitted(path: Path):
+    """Submit a campaign; return its backend."""
+    done = crystens("submit", path)
+    assert done.returncode == 0, done.stderr
+    return find_backend(read_campaign(path))
 
 
 def initialise(backend: str, uri: str) -> None:

@@ -19,6 +19,7 @@ from slurm_campaigns import (
     initialise,
     slow_vasp,
     status_text,
+    submitted,
     write_campaign,
 )
 
@@ -60,12 +61,6 @@ def project(slurm, mongo_uri, tmp_path, monkeypatch):
         return file
 
     return make, calls
-
-
-def submitted(path):
-    done = crystens("submit", path)
-    assert done.returncode == 0, done.stderr
-    return find_backend(read_campaign(path))
 
 
 def test_a_campaign_through_sbatch(project, slurm, tmp_path):
