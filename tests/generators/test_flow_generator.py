@@ -111,7 +111,7 @@ def test_interrupted_training_goes_on(few_crystals, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     # write the state at each step, as a long training does every two minutes
-    monkeypatch.setattr("crystens_flows.generators.flow.training.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("crystens_flows.generators.trainer.SAVE_SECONDS", 0.0)
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         FlowGenerator.fit(few_crystals, folder, steps=6, progress=interrupt)

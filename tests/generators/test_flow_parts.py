@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Element, Lattice
 
-from crystens_flows.generators.flow.coupling import match_noise
 from crystens_flows.generators.elements import crystal_systems, element_features
+from crystens_flows.generators.flow.coupling import match_noise
 from crystens_flows.generators.flow.network import FlowNetwork, LatticeCodec, metric_tensor
 from crystens_flows.generators.flow.specification import (
     END,
@@ -20,7 +20,7 @@ from crystens_flows.generators.flow.specification import (
     sample_specifications,
     tokenise,
 )
-from crystens_flows.generators.flow.training import batches_by_size
+from crystens_flows.generators.trainer import batches_by_size
 
 LATTICES = [(3.0, 4.0, 5.0, 90.0, 90.0, 90.0), (4.1, 4.1, 9.7, 80.0, 101.5, 119.0)]
 

@@ -24,12 +24,9 @@ from crystens_flows.generators.flow.specification import (
     sample_specifications,
     sample_specifications_of,
 )
-from crystens_flows.generators.flow.training import (
-    Trainer,
-    train_flow,
-    train_specification,
-)
+from crystens_flows.generators.flow.training import train_flow, train_specification
 from crystens_flows.generators.settings import NoSettings, read_settings
+from crystens_flows.generators.trainer import Trainer
 from crystens_flows.generators.training_set import fingerprint, training_set
 from crystens_flows.representation import MAX_SITES, render
 

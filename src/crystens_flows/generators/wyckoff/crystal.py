@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from crystens_flows.errors import InputError
 from crystens_flows.generators.elements import electronegativity_order
-from crystens_flows.generators.wyckoff.positions import SpaceGroup, space_group
+from crystens_flows.generators.wyckoff.positions import SpaceGroup, WyckoffPosition, space_group
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -111,7 +111,7 @@ def symmetrise(structure: Structure, symprec: float = SYMPREC) -> SymmetricCryst
     """
     import spglib
 
-    cell = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
+    cell: Any = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
     dataset = spglib.get_symmetry_dataset(cell, symprec=symprec)
     if dataset is None:
         raise InputError(f"no space group within {symprec} A of {structure.formula}")
@@ -181,33 +181,56 @@ def _position_of(group: SpaceGroup, site: np.ndarray) -> tuple[int, np.ndarray]:
     """Find the Wyckoff position of a site, and the first site of its orbit."""
     images = group.rotations @ site + group.translations
     for letter, position in enumerate(group.positions):
-        on = _on_subspace(position.offset, position.projector, images)
-        if on is not None:
-            return letter, on
+        on = _on_subspace(position, images)
+        if len(on):
+            return letter, on[0] % 1.0
     raise InputError(f"a site of space group {group.number} lies on no Wyckoff position")
 
 
 def _first_site(group: SpaceGroup, letter: int, site: np.ndarray) -> np.ndarray:
-    position = group.positions[letter]
+    """Return a site of the orbit of another that is the first of its Wyckoff position."""
     images = group.rotations @ site + group.translations
-    on = _on_subspace(position.offset, position.projector, images)
-    if on is None:
+    on = _on_subspace(group.positions[letter], images)
+    if not len(on):
         raise InputError(f"a site of space group {group.number} lies on no Wyckoff position")
-    return on
+    return on[0] % 1.0
 
 
-def _on_subspace(
-    offset: np.ndarray, projector: np.ndarray, images: np.ndarray
-) -> np.ndarray | None:
-    """Return the first image that lies on a subspace, moved onto it exactly, if there is one."""
-    outside = np.eye(3) - projector
-    residual = ((images - offset) @ outside.T)[:, None] - _SHIFTS @ outside.T
+def free_coordinates(group: SpaceGroup, letter: int, site: np.ndarray) -> np.ndarray:
+    """
+    Find the free coordinates of all sites of an orbit that may be called its first.
+
+    Parameters
+    ----------
+    group
+        The space group.
+    letter
+        Number of the Wyckoff position of the orbit.
+    site
+        Any site of the orbit, shape (3,).
+
+    Returns
+    -------
+    numpy.ndarray
+        Coefficients of the position's basis in [0, 1), shape (choices, freedom).
+    """
+    position = group.positions[letter]
+    images = _on_subspace(position, group.rotations @ site + group.translations)
+    free = (images - position.offset) @ np.linalg.pinv(position.basis).T % 1.0
+    return np.unique(np.round(free, 6) % 1.0, axis=0)
+
+
+def _on_subspace(position: WyckoffPosition, images: np.ndarray) -> np.ndarray:
+    """Return the images that lie where a first site may, moved there exactly, shape (n, 3)."""
+    outside = np.eye(3) - position.projector
+    apart = images - position.offset
+    apart -= np.round(apart)
+    residual = (apart @ outside.T)[:, None] - _SHIFTS @ outside.T
     distance = np.abs(residual).max(-1)
-    image, shift = np.unravel_index(int(distance.argmin()), distance.shape)
-    if distance[image, shift] > ON_POSITION:
-        return None
-    moved = images[image] - _SHIFTS[shift]
-    return (offset + projector @ (moved - offset)) % 1.0
+    shift = distance.argmin(1)
+    on = np.flatnonzero(distance[np.arange(len(images)), shift] < ON_POSITION)
+    moved = apart[on] - _SHIFTS[shift[on]]
+    return position.offset + moved @ position.projector.T
 
 
 @cache

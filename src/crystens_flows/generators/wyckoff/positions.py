@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ PRIMITIVE_VECTORS = {
     "I": np.array([[-0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.5, 0.5, -0.5]]),
     "F": np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]),
 }
-"""Primitive lattice vectors in the conventional cell, as columns, by centring (as spglib has them)."""
+"""Primitive vectors in the conventional cell, as columns, by centring; those of spglib."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def space_group(number: int) -> SpaceGroup:
     import spglib
 
     row = _table()[number - 1]
-    symmetry = spglib.get_symmetry_from_database(row["hall_number"])
+    symmetry: Any = spglib.get_symmetry_from_database(row["hall_number"])
     primitive = PRIMITIVE_VECTORS[row["centring"]]
     inverse = np.linalg.inv(primitive)
     rotations, translations = _distinct(
@@ -229,10 +230,53 @@ def lattice_basis(projector: np.ndarray) -> np.ndarray:
 def _extends(chosen: list[np.ndarray], vector: np.ndarray) -> bool:
     """Whether a vector keeps the chosen ones a basis of all lattice points of their span."""
     matrix = np.array([*chosen, vector]).T
-    minors = np.gcd.reduce(
-        [round(float(np.linalg.det(matrix[list(rows)]))) for rows in _ROWS[matrix.shape[1]]]
-    )
-    return int(minors) == 1
+    minors = [
+        round(float(np.linalg.det(matrix[list(rows)])))
+        for rows in combinations(range(3), matrix.shape[1])
+    ]
+    return math.gcd(*minors) == 1
 
 
-_ROWS = {1: [(0,), (1,), (2,)], 2: [(0, 1), (0, 2), (1, 2)], 3: [(0, 1, 2)]}
+@cache
+def first_position_numbers() -> np.ndarray:
+    """
+    Count the Wyckoff positions of all groups through.
+
+    Returns
+    -------
+    numpy.ndarray
+        Number of the position ``a`` of each space group, 1 for that of P1, int64 of shape (232,);
+        the last is one more than the number of all positions.
+    """
+    counts = [len(row["positions"]) for row in _table()]
+    return np.concatenate([[0, 1], 1 + np.cumsum(counts)])
+
+
+def position_number(number: int, letter: int) -> int:
+    """Return the number of a Wyckoff position among those of all groups, from 1."""
+    return int(first_position_numbers()[number]) + letter
+
+
+N_POSITIONS = 1731
+"""Wyckoff positions of the 230 space groups."""
+
+
+@cache
+def position_features() -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """
+    Tabulate what kind of place each Wyckoff position is.
+
+    Returns
+    -------
+    tuple
+        By :func:`position_number`: the number of its site symmetry in the list that comes last,
+        int64 of shape (1732,); its freedom, int64 of shape (1732,); its multiplicity in the
+        primitive cell, int64 of shape (1732,); and the symbols of all site symmetries.
+    """
+    entries = [position for n in range(1, 231) for position in space_group(n).positions]
+    symbols = sorted({entry.site_symmetry for entry in entries})
+    symmetry, freedom, multiplicity = np.zeros((3, N_POSITIONS + 1), dtype=np.int64)
+    symmetry[1:] = [symbols.index(entry.site_symmetry) + 1 for entry in entries]
+    freedom[1:] = [entry.freedom for entry in entries]
+    multiplicity[1:] = [entry.multiplicity for entry in entries]
+    return symmetry, freedom, multiplicity, symbols

@@ -1,0 +1,209 @@
+"""One network as it is trained: optimiser, moving average, learning curve, state to go on from."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from crystens_flows.errors import CheckpointError
+from crystens_flows.generators.checkpoints import write_atomically
+
+EMA_DECAY = 0.999
+SAVE_SECONDS = 120.0
+"""How often the state of a training is written."""
+
+COOLDOWN = 0.4
+"""Last share of the steps, in which the learning rate falls to zero."""
+
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+@dataclass
+class Trainer(Generic[Model]):
+    """
+    One network, its optimiser, its moving average and where training stands.
+
+    Parameters
+    ----------
+    name
+        Name of the network, for its files.
+    model
+        The network.
+    folder
+        Where the state and the learning curve are kept.
+    steps
+        How many steps in all.
+    learning_rate
+        Peak learning rate of AdamW.
+    weight_decay
+        Weight decay of AdamW.
+    """
+
+    name: str
+    model: Model
+    folder: Path
+    steps: int
+    learning_rate: float
+    weight_decay: float
+    step: int = 0
+    seconds: float = 0.0
+    average: Model = field(init=False)
+    best: dict[str, Any] | None = None
+    order: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        self.average = copy.deepcopy(self.model).requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            self.learning_rate,
+            betas=(0.9, 0.98),
+            weight_decay=self.weight_decay,
+        )
+        self._saved = time.monotonic()
+
+    @property
+    def state_file(self) -> Path:
+        """The file that training continues from."""
+        return self.folder / f"{self.name}-state.pt"
+
+    def rate(self) -> float:
+        """Return the learning rate of the coming step: warm-up, constant, then a cosine to zero."""
+        warmup = min(1.0, (self.step + 1) / min(300, max(1, self.steps // 10)))
+        left = (self.steps - self.step) / max(1.0, COOLDOWN * self.steps)
+        fall = 1.0 if left >= 1 else 0.5 * (1 - math.cos(math.pi * left))
+        return self.learning_rate * warmup * max(fall, 0.01)
+
+    def update(self, loss: torch.Tensor) -> None:
+        """Take one step of the optimiser and of the moving average."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        decay = min(EMA_DECAY, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            averages: list[torch.Tensor] = list(self.average.parameters())
+            torch._foreach_lerp_(averages, list(self.model.parameters()), 1 - decay)
+        self.step += 1
+
+    def record(self, **values: float) -> None:
+        """Append a line to the learning curve."""
+        line = {"step": self.step, "seconds": round(self.seconds, 1), "rate": self.rate(), **values}
+        with (self.folder / f"{self.name}-learning-curve.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def save(self, rng: np.random.Generator, force: bool = False) -> None:
+        """Write the state, if enough time has passed since the last."""
+        if not force and time.monotonic() - self._saved < SAVE_SECONDS:
+            return
+        self._saved = time.monotonic()
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best": self.best,
+            "order": self.order,
+            "torch_rng": torch.get_rng_state(),
+            "numpy_rng": json.dumps(rng.bit_generator.state),
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_atomically(self.state_file, buffer.getvalue())
+
+    def resume(self, rng: np.random.Generator) -> None:
+        """
+        Continue from the state in the folder, if there is one.
+
+        Raises
+        ------
+        CheckpointError
+            If the state is damaged, or that of another network.
+        """
+        if not self.state_file.is_file():
+            return
+        try:
+            state: dict[str, Any] = torch.load(self.state_file, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            torch.set_rng_state(state["torch_rng"])
+            rng.bit_generator.state = json.loads(state["numpy_rng"])
+            self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+            self.order = state.get("order")  # states of the first versions have none
+        except Exception as exc:
+            raise CheckpointError(
+                f"{self.state_file} cannot be continued from ({type(exc).__name__}): "
+                "delete it to train from the start"
+            ) from exc
+
+    def epoch(
+        self, n_sites: np.ndarray, rng: np.random.Generator, max_sites: int, max_pairs: int
+    ) -> Iterator[np.ndarray]:
+        """
+        Give the batches of an epoch, of one that was interrupted those that are left.
+
+        Parameters and what is yielded are those of :func:`batches_by_size`.
+        """
+        if self.order is None:
+            self.order = {"rng": json.dumps(rng.bit_generator.state), "taken": 0}
+        drawn = np.random.default_rng()
+        drawn.bit_generator.state = json.loads(self.order["rng"])
+        batches = list(batches_by_size(n_sites, drawn, max_sites, max_pairs))
+        if self.order["taken"] == 0:
+            rng.bit_generator.state = drawn.bit_generator.state
+        while self.order["taken"] < len(batches):
+            self.order["taken"] += 1
+            yield batches[self.order["taken"] - 1]
+        self.order = None
+
+
+def batches_by_size(
+    n_sites: np.ndarray, rng: np.random.Generator, max_sites: int, max_pairs: int
+) -> Iterator[np.ndarray]:
+    """
+    Divide a data set into batches of crystals of similar size, in random order.
+
+    Parameters
+    ----------
+    n_sites
+        Number of sites of each crystal, shape (n,).
+    rng
+        Source of the order.
+    max_sites
+        Most sites of a batch, padding included.
+    max_pairs
+        Most pairs of sites of a batch, padding included.
+
+    Yields
+    ------
+    numpy.ndarray
+        Indices of a batch.
+    """
+    order = np.argsort(n_sites + rng.uniform(-1.5, 1.5, len(n_sites)))
+    batches: list[np.ndarray] = []
+    first, largest = 0, 0
+    for last, index in enumerate(order):
+        larger = max(largest, int(n_sites[index]))
+        count = last - first + 1
+        if count > 1 and (count * larger > max_sites or count * larger**2 > max_pairs):
+            batches.append(order[first:last])
+            first, larger = last, int(n_sites[index])
+        largest = larger
+    batches.append(order[first:])
+    for k in rng.permutation(len(batches)):
+        yield batches[k]

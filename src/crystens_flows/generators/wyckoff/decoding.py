@@ -1,0 +1,431 @@
+"""Specifications sampled word by word, under conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from scipy.special import logsumexp
+
+from crystens_flows.errors import InputError
+from crystens_flows.generators.elements import MAX_Z, electronegativity_order
+from crystens_flows.generators.wyckoff.occupation import allowed_letters, can_hold
+from crystens_flows.generators.wyckoff.positions import first_position_numbers, space_group
+from crystens_flows.generators.wyckoff.request import Request
+from crystens_flows.generators.wyckoff.specification import (
+    COMPOSITION_FIRST,
+    END,
+    FIRST_COUNT,
+    FIRST_ELEMENT,
+    FIRST_ENERGY,
+    FIRST_GAP,
+    FIRST_GROUP,
+    FIRST_POSITION,
+    GROUP_FIRST,
+    MAX_ELEMENTS,
+    VOCABULARY,
+    Specification,
+    SpecificationModel,
+    head,
+)
+from crystens_flows.representation import MAX_SITES
+
+MAX_ATTEMPTS = 100
+"""How often a sample is begun anew that came to where nothing can follow."""
+
+
+@dataclass
+class Writer:
+    """
+    One specification as it is written: what has been said, and what may follow.
+
+    Parameters
+    ----------
+    request
+        Conditions.
+    composition_first
+        Whether the composition comes before the space group.
+    """
+
+    request: Request
+    composition_first: bool
+    counts: dict[int, int] = field(default_factory=dict)
+    element: int = 0
+    ended: bool = False
+    group: int = 0
+    numbers: list[int] = field(default_factory=list)
+    letters: list[int] = field(default_factory=list)
+    stuck: bool = False
+
+    @property
+    def placing(self) -> bool:
+        """Whether composition and space group are written, so that orbits follow."""
+        return self.ended and self.group > 0
+
+    def next_orbit(self) -> tuple[int, int]:
+        """Return the element of the orbit that comes next and its atoms without a place."""
+        left = self._left()
+        return next(((z, n) for z, n in left.items() if n), (0, 0))
+
+    def _left(self) -> dict[int, int]:
+        table = _multiplicities(self.group)
+        left = dict(self.counts)
+        for z, letter in zip(self.numbers, self.letters, strict=True):
+            left[z] -= table[letter]
+        return left
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to write."""
+        return self.stuck or (self.placing and self.next_orbit()[0] == 0)
+
+    def words(self) -> np.ndarray:
+        """Mark the words that may follow, bool of shape (VOCABULARY,)."""
+        allowed = np.zeros(VOCABULARY, dtype=bool)
+        if self.group == 0 and (not self.composition_first or self.ended):
+            wanted = self.request.space_group
+            allowed[FIRST_GROUP:] = wanted is None
+            if wanted is not None:
+                allowed[FIRST_GROUP + wanted - 1] = True
+        elif self.element:
+            allowed[FIRST_COUNT:FIRST_GROUP] = self._may_count()
+        else:
+            allowed[FIRST_ELEMENT:FIRST_COUNT] = self._may_follow()
+            allowed[END] = self._may_end()
+        return allowed
+
+    def _total(self) -> int:
+        return sum(self.counts.values())
+
+    def _may_end(self) -> bool:
+        wanted, size = self.request.elements, self.request.n_sites
+        return bool(
+            self.counts
+            and (not wanted or len(self.counts) == len(wanted))
+            and (size is None or self._total() == size)
+        )
+
+    def _may_follow(self) -> np.ndarray:
+        may = np.zeros(MAX_Z, dtype=bool)
+        wanted, size = self.request.elements, self.request.n_sites or MAX_SITES
+        if len(self.counts) == MAX_ELEMENTS or self._total() >= size:
+            return may
+        if wanted:
+            if len(self.counts) < len(wanted):
+                may[wanted[len(self.counts)] - 1] = True
+            return may
+        order = electronegativity_order()
+        lowest = order[list(self.counts)[-1]] if self.counts else 0
+        return order[1:] > lowest
+
+    def _may_count(self) -> np.ndarray:
+        may = np.zeros(MAX_SITES, dtype=bool)
+        wanted, size = self.request.elements, self.request.n_sites
+        to_come = max(0, len(wanted) - len(self.counts) - 1)
+        most = (size or MAX_SITES) - self._total() - to_come
+        may[: max(most, 0)] = True
+        last = len(self.counts) + 1 == (len(wanted) or MAX_ELEMENTS)
+        if last and size is not None:
+            may[: most - 1] = False
+        if self.group:
+            counts = tuple(self.counts.values())
+            may[may] = [can_hold(self.group, (*counts, int(n) + 1)) for n in np.flatnonzero(may)]
+        return may
+
+    def orbits(self) -> np.ndarray:
+        """Mark the letters that the next orbit may have, bool of shape (27,)."""
+        z, count = self.next_orbit()
+        lowest = self.letters[-1] if self.numbers and self.numbers[-1] == z else 0
+        later = tuple(n for y, n in self._left().items() if y != z and n)
+        return allowed_letters(self.group, self.letters, count, later, lowest)
+
+    def write(self, word: int) -> int | None:
+        """
+        Write a word or, once orbits are placed, a letter.
+
+        Returns
+        -------
+        int or None
+            The token; None if the word cannot be, which then must be drawn anew.
+        """
+        if self.placing:
+            self.numbers.append(self.next_orbit()[0])
+            self.letters.append(word)
+            return FIRST_POSITION + int(first_position_numbers()[self.group]) + word
+        if word >= FIRST_GROUP:
+            group = word - FIRST_GROUP + 1
+            if self.ended and not can_hold(group, tuple(self.counts.values())):
+                return None
+            self.group = group
+        elif word >= FIRST_COUNT:
+            self.counts[self.element] = word - FIRST_COUNT + 1
+            self.element = 0
+        elif word == END:
+            self.ended = True
+        else:
+            self.element = word - FIRST_ELEMENT + 1
+        return word
+
+    def specification(self) -> Specification:
+        """Return what was written."""
+        return Specification(self.group, tuple(self.numbers), tuple(self.letters))
+
+
+def _multiplicities(number: int) -> list[int]:
+    return [position.multiplicity for position in space_group(number).positions]
+
+
+def _draw(logits: np.ndarray, allowed: np.ndarray, number: float) -> int | None:
+    """Draw from the softmax over what is allowed by a uniform number; None if nothing is."""
+    if not allowed.any():
+        return None
+    weights = np.where(allowed, np.exp(logits - logits[allowed].max()), 0.0)
+    cumulative = np.cumsum(weights)
+    drawn = int(np.searchsorted(cumulative, number * cumulative[-1], "right"))
+    return min(drawn, int(np.flatnonzero(allowed)[-1]))
+
+
+def _classes(model: SpecificationModel, request: Request) -> tuple[int, int]:
+    """Return the classes of formation energy and band gap asked for, 0 for none."""
+    energy, gap = request.formation_energy_per_atom, request.band_gap
+    return (
+        0 if energy is None else 1 + int((model.energy_edges < energy).sum()),
+        0 if gap is None else 1 + int((model.gap_edges < gap).sum()),
+    )
+
+
+class Reader:
+    """
+    The model as it reads what writers write, with guidance where something is asked for.
+
+    Parameters
+    ----------
+    model
+        In float64 and evaluation mode, so that the batch does not decide a token.
+    request
+        Conditions.
+    temperature
+        Divides the logits.
+    first
+        The first word of all.
+    """
+
+    def __init__(
+        self, model: SpecificationModel, request: Request, temperature: float, first: int
+    ) -> None:
+        self.model, self.temperature, self.guidance = model, temperature, request.guidance
+        asked = _classes(model, request)
+        rows = [asked, (0, 0)] if any(asked) else [(0, 0)]
+        self.openings = [[first, FIRST_ENERGY + energy, FIRST_GAP + gap] for energy, gap in rows]
+        self.device = model.token.weight.device
+
+    def _mix(self, logits: torch.Tensor) -> np.ndarray:
+        parts = logits[:, -1].view(len(self.openings), -1, logits.shape[-1])
+        mixed = parts[-1]
+        if len(parts) > 1:
+            mixed = mixed + self.guidance * (parts[0] - mixed)
+        return (mixed / self.temperature).cpu().numpy()
+
+    def begin(self, batch: int) -> torch.Tensor:
+        """Read the first three words, for a batch of writers."""
+        self.past: list[list[torch.Tensor]] = [[] for _ in self.model.layers]
+        self.read = 0
+        tokens = [row for row in self.openings for _ in range(batch)]
+        zeros = [[0] * 3] * len(tokens)
+        return self._read(tokens, zeros, zeros)
+
+    def _read(
+        self, tokens: list[list[int]], elements: list[list[int]], remaining: list[list[int]]
+    ) -> torch.Tensor:
+        words, coming, left = (
+            torch.tensor(rows, device=self.device) for rows in (tokens, elements, remaining)
+        )
+        hidden = self.model.read(words, coming, left, self.past, self.read)
+        self.read += len(tokens[0])
+        return hidden
+
+    def go_on(self, tokens: list[int], writers: Sequence[Writer]) -> torch.Tensor:
+        """Read one more token of each writer."""
+        coming = [w.next_orbit() if w.placing else (0, 0) for w in writers]
+        copies = len(self.openings)
+        return self._read(
+            [[t] for t in tokens] * copies,
+            [[z] for z, _ in coming] * copies,
+            [[n] for _, n in coming] * copies,
+        )
+
+    def keep(self, rows: list[int], of: int) -> None:
+        """Go on with some of the writers."""
+        index = torch.tensor(
+            [row + copy * of for copy in range(len(self.openings)) for row in rows],
+            device=self.device,
+        )
+        for layer in self.past:
+            layer[0] = layer[0][:, index]
+
+    def words(self, hidden: torch.Tensor) -> np.ndarray:
+        """Return logits of the next words, shape (writers, VOCABULARY)."""
+        return self._mix(self.model.next_word(hidden))
+
+    def letters(self, hidden: torch.Tensor, writers: Sequence[Writer]) -> np.ndarray:
+        """Return logits of the next letters, shape (writers, 27); 0 for those at words."""
+        groups = [max(w.group, 1) for w in writers] * len(self.openings)
+        return self._mix(self.model.next_letter(hidden, torch.tensor(groups, device=self.device)))
+
+
+@torch.no_grad()
+def sample_specifications(
+    model: SpecificationModel,
+    request: Request,
+    streams: list[np.random.Generator],
+    temperature: float = 1.0,
+) -> list[Specification]:
+    """
+    Sample one specification from each random stream.
+
+    Parameters
+    ----------
+    model
+        In float64 and evaluation mode, so that the batch does not decide a token.
+    request
+        Conditions; formula, chemical system, number of sites and space group hold exactly.
+    streams
+        One source of uniform numbers a sample.
+    temperature
+        Divides the logits.
+
+    Returns
+    -------
+    list of Specification
+        In the order of `streams`.
+
+    Raises
+    ------
+    InputError
+        If nothing was found that meets the request.
+    """
+    found: dict[int, Specification] = {}
+    waiting = list(range(len(streams)))
+    for _ in range(MAX_ATTEMPTS):
+        if not waiting:
+            break
+        writers = _attempt(model, request, [streams[k] for k in waiting], temperature)
+        for k, writer in zip(waiting, writers, strict=True):
+            if not writer.stuck:
+                found[k] = writer.specification()
+        waiting = [k for k in waiting if k not in found]
+    if waiting:
+        raise InputError(
+            f"no crystal was found in {MAX_ATTEMPTS} attempts that meets the request ({request}): "
+            "ask for fewer conditions together"
+        )
+    return [found[k] for k in range(len(streams))]
+
+
+def _attempt(
+    model: SpecificationModel,
+    request: Request,
+    streams: list[np.random.Generator],
+    temperature: float,
+) -> list[Writer]:
+    composition_first = request.space_group is None
+    first = COMPOSITION_FIRST if composition_first else GROUP_FIRST
+    writers = [Writer(request, composition_first) for _ in streams]
+    reader = Reader(model, request, temperature, first)
+    hidden = reader.begin(len(writers))
+    live = list(range(len(writers)))
+    if request.formula is not None:
+        live, hidden = _write_formula(reader, request, writers, streams)
+    while live:
+        at_hand = [writers[k] for k in live]
+        words, letters = reader.words(hidden), reader.letters(hidden, at_hand)
+        tokens = []
+        for row, k in enumerate(live):
+            writer, stream = writers[k], streams[k]
+            logits = letters[row] if writer.placing else words[row]
+            tokens.append(_write(writer, logits, stream))
+        kept = [row for row, k in enumerate(live) if not writers[k].done]
+        if 0 < len(kept) < len(live):
+            reader.keep(kept, len(live))
+        live = [live[row] for row in kept]
+        if live:
+            hidden = reader.go_on([tokens[row] for row in kept], [writers[k] for k in live])
+    return writers
+
+
+def _write(writer: Writer, logits: np.ndarray, stream: np.random.Generator) -> int:
+    """Write one token, drawn from what may follow."""
+    allowed = writer.orbits() if writer.placing else writer.words()
+    while True:
+        drawn = _draw(logits, allowed, stream.random())
+        if drawn is None:
+            writer.stuck = True
+            return 0
+        token = writer.write(drawn)
+        if token is not None:
+            return token
+        allowed[drawn] = False
+
+
+def _write_formula(
+    reader: Reader, request: Request, writers: list[Writer], streams: list[np.random.Generator]
+) -> tuple[list[int], torch.Tensor]:
+    """
+    Write a composition and a space group of a formula in each writer.
+
+    The probability of every number of formula units with every space group is evaluated, and one
+    drawn in proportion: the model's distribution, conditioned exactly.
+    """
+    composition_first = request.space_group is None
+    choices: list[tuple[dict[int, int], int]] = []
+    log_p: list[np.ndarray] = []
+    for cell in request.compositions:
+        counts = tuple(cell.values())
+        groups = [request.space_group] if request.space_group else list(range(1, 231))
+        score, by_group = _log_probability(reader, cell, groups[0], composition_first)
+        held = [g for g in groups if can_hold(g, counts)]
+        choices += [(cell, g) for g in held]
+        log_p.append(score + by_group[np.array(held) - 1])
+    scores = np.concatenate(log_p)
+    cumulative = np.cumsum(np.exp(scores - scores.max()))
+    rows: list[tuple[dict[int, int], int]] = []
+    for stream, writer in zip(streams, writers, strict=True):
+        drawn = int(np.searchsorted(cumulative, stream.random() * cumulative[-1], "right"))
+        cell, group = choices[min(drawn, len(choices) - 1)]
+        writer.counts, writer.group, writer.ended = dict(cell), group, True
+        rows.append((cell, group))
+    tokens = [head(cell, group, 0, 0, composition_first)[3:] for cell, group in rows]
+    reader.begin(len(writers))
+    coming = [writer.next_orbit() for writer in writers]
+    copies, length = len(reader.openings), len(tokens[0])
+    hidden = reader._read(
+        tokens * copies,
+        [[0] * (length - 1) + [z] for z, _ in coming] * copies,
+        [[0] * (length - 1) + [n] for _, n in coming] * copies,
+    )
+    return list(range(len(writers))), hidden
+
+
+def _log_probability(
+    reader: Reader, cell: dict[int, int], group: int, composition_first: bool
+) -> tuple[float, np.ndarray]:
+    """Return the log probability of a composition, and those of all space groups after it."""
+    tokens = head(cell, group, 0, 0, composition_first)[3:]
+    writer = Writer(Request(), composition_first)
+    hidden = reader.begin(1)
+    score = 0.0
+    for k, token in enumerate(tokens):
+        allowed = writer.words()
+        logits = np.where(allowed, reader.words(hidden)[0], -np.inf)
+        log_p = logits - logsumexp(logits)
+        if token >= FIRST_GROUP:
+            if composition_first:
+                return score, log_p[FIRST_GROUP:]
+        else:
+            score += float(log_p[token])
+        writer.write(token)
+        if k + 1 < len(tokens):
+            hidden = reader.go_on([token], [writer])
+    return score, np.zeros(230)

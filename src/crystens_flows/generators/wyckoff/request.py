@@ -1,0 +1,141 @@
+"""What may be asked of a generated crystal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from crystens_flows.errors import InputError
+from crystens_flows.generators.elements import MAX_Z, electronegativity_order
+from crystens_flows.generators.wyckoff.occupation import can_hold
+from crystens_flows.generators.wyckoff.specification import MAX_ELEMENTS
+from crystens_flows.representation import MAX_SITES
+
+
+@dataclass(frozen=True)
+class Request:
+    """
+    Conditions on generated crystals, each alone or together.
+
+    Parameters
+    ----------
+    formula
+        All crystals have this reduced formula, e.g. ``"SrTiO3"``.
+    chemical_system
+        All crystals have exactly these elements, e.g. ``"Li-Fe-O"``.
+    n_sites
+        Number of sites of the primitive cell.
+    space_group
+        Space group number.
+    formation_energy_per_atom
+        Formation energy in eV/atom that crystals should be near.
+    band_gap
+        Band gap in eV that crystals should be near.
+    guidance
+        How strongly energy and gap are followed: 0 not at all, 1 as often as in the data.
+
+    Raises
+    ------
+    InputError
+        If no crystal can meet it, with the reason.
+    """
+
+    formula: str | None = None
+    chemical_system: str | None = None
+    n_sites: int | None = None
+    space_group: int | None = None
+    formation_energy_per_atom: float | None = None
+    band_gap: float | None = None
+    guidance: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.formula is not None and self.chemical_system is not None:
+            raise InputError("give a formula or a chemical system, not both")
+        if self.n_sites is not None and not 1 <= self.n_sites <= MAX_SITES:
+            raise InputError(f"a cell has 1 to {MAX_SITES} sites, not {self.n_sites}")
+        if self.space_group is not None and not 1 <= self.space_group <= 230:
+            raise InputError(f"space groups go from 1 to 230, not {self.space_group}")
+        if self.band_gap is not None and self.band_gap < 0:
+            raise InputError(f"a band gap is not negative: {self.band_gap} eV")
+        if not 0 <= self.guidance <= 20:
+            raise InputError(f"guidance is a number from 0 to 20, not {self.guidance}")
+        if self.formula is not None and not self.compositions:
+            raise InputError(self._why_no_composition())
+        if self.n_sites is not None and self.n_sites < len(self.elements):
+            raise InputError(
+                f"{self.n_sites} sites cannot hold {len(self.elements)} elements: ask for more"
+            )
+
+    @cached_property
+    def elements(self) -> tuple[int, ...]:
+        """Atomic numbers asked for, in order of electronegativity; empty if none are."""
+        from pymatgen.core import Element
+
+        if self.formula is not None:
+            return tuple(self._unit)
+        if self.chemical_system is None:
+            return ()
+        try:
+            numbers = {Element(symbol.strip()).Z for symbol in self.chemical_system.split("-")}
+        except ValueError as exc:
+            raise InputError(
+                f"'{self.chemical_system}' is no chemical system: write e.g. Li-Fe-O"
+            ) from exc
+        return _checked(numbers, self.chemical_system)
+
+    @cached_property
+    def _unit(self) -> dict[int, int]:
+        """Atoms of one reduced formula unit, in order of electronegativity."""
+        from pymatgen.core import Composition, Element
+
+        formula = self.formula
+        wrong = f"'{formula}' is no formula with whole numbers: write e.g. NaF or SrTiO3"
+        try:
+            amounts = Composition(formula, strict=True).reduced_composition.get_el_amt_dict()
+            unit = {Element(symbol).Z: amount for symbol, amount in amounts.items()}
+        except (ValueError, KeyError) as exc:
+            raise InputError(wrong) from exc
+        if not unit or not all(float(amount).is_integer() for amount in unit.values()):
+            raise InputError(wrong)
+        if sum(unit.values()) > MAX_SITES:
+            raise InputError(
+                f"{formula} has {sum(unit.values()):g} sites: the generator makes at most "
+                f"{MAX_SITES}"
+            )
+        return {z: int(unit[z]) for z in _checked(set(unit), str(formula))}
+
+    @cached_property
+    def compositions(self) -> list[dict[int, int]]:
+        """Cells that have the formula: atoms by element, in order of electronegativity."""
+        size = sum(self._unit.values())
+        return [
+            cell
+            for units in range(1, MAX_SITES // size + 1)
+            if self.n_sites in (None, units * size)
+            for cell in [{z: n * units for z, n in self._unit.items()}]
+            if self.space_group is None or can_hold(self.space_group, tuple(cell.values()))
+        ]
+
+    def _why_no_composition(self) -> str:
+        size = sum(self._unit.values())
+        if self.n_sites is not None and self.n_sites % size:
+            return (
+                f"{self.n_sites} sites are no multiple of the {size} of {self.formula}: ask for "
+                f"{size}, {2 * size}, ..."
+            )
+        number = "" if self.n_sites is None else f" with {self.n_sites} sites"
+        return (
+            f"space group {self.space_group} cannot hold {self.formula}{number} in a primitive "
+            f"cell of at most {MAX_SITES} sites: its Wyckoff positions have other multiplicities"
+        )
+
+
+def _checked(numbers: set[int], what: str) -> tuple[int, ...]:
+    if max(numbers) > MAX_Z:
+        raise InputError(f"the generator knows elements up to Z = {MAX_Z}, {what} has others")
+    if len(numbers) > MAX_ELEMENTS:
+        raise InputError(
+            f"{what} has {len(numbers)} elements: the generator makes at most {MAX_ELEMENTS}"
+        )
+    order = electronegativity_order()
+    return tuple(sorted(numbers, key=lambda z: order[z]))
