@@ -117,7 +117,7 @@ def test_a_job_that_runs_out_of_walltime(files, slurm, tmp_path):
     vasp, calls = slow_vasp(tmp_path, seconds=70)
     folder, where, _ = files(vasp)
     stages = {"relax": {"resources": {"time": "00:01:00", "ntasks": 1}}}
-    path = write_campaign(tmp_path, stages=stages, **where)
+    path = write_campaign(tmp_path, chunk_size=6, stages=stages, **where)
     backend = submitted(path)
     with qlaunch(folder, tmp_path / "runs", "-r", queues=QUEUES[:1]) as log:
         until(lambda: failed_jobs(backend.jobs(), "walltime"), seconds=1200, log=log)
@@ -131,7 +131,7 @@ def test_a_job_that_runs_out_of_walltime(files, slurm, tmp_path):
     finished = finished_jobs(backend)
 
     stages["relax"]["resources"]["time"] = "00:05:00"
-    write_campaign(tmp_path, stages=stages, **where)
+    write_campaign(tmp_path, chunk_size=6, stages=stages, **where)
     retried = crystens("retry", path, "--reason", "walltime")
     assert retried.returncode == 0, retried.stderr
     assert "1 failed jobs found" in retried.stderr
@@ -157,7 +157,7 @@ def test_a_job_that_is_cancelled_in_the_queue(files, slurm, tmp_path):
     """A rocket that took what was waiting, ended before it could say so."""
     vasp, calls = slow_vasp(tmp_path, seconds=60)
     folder, where, _ = files(vasp)
-    path = write_campaign(tmp_path, **where)
+    path = write_campaign(tmp_path, chunk_size=6, **where)
     backend = submitted(path)
 
     def relaxing():

@@ -39,6 +39,9 @@ STAGES = {
 }
 
 
+HERE = {"backend": "jf", "default": {"worker": "local"}}
+
+
 @pytest.fixture
 def project(slurm, mongo_uri, tmp_path, monkeypatch):
     """Make the project that `crystens init` writes, with a runner that looks often."""
@@ -68,7 +71,7 @@ def test_a_campaign_through_sbatch(project, slurm, tmp_path):
     make, calls = project
     store = make()
     before = len(slurm.ended())
-    path = write_campaign(tmp_path, backend="jf", default={"worker": "local"}, stages=STAGES)
+    path = write_campaign(tmp_path, **HERE, stages=STAGES)
     backend = submitted(path)
     run_until(lambda: all_ended(backend), tmp_path / "runner.log", seconds=1200)
     assert {status for _, status in by_stage(backend)} == {"finished"}, by_stage(backend)
@@ -93,7 +96,7 @@ def test_a_job_that_runs_out_of_walltime(project, slurm, tmp_path):
     vasp, calls = slow_vasp(tmp_path, seconds=70)
     store = make(vasp)
     stages = {"relax": {**RELAXATION, "resources": {"time": "00:01:00", "ntasks": 1}}}
-    path = write_campaign(tmp_path, backend="jf", default={"worker": "local"}, stages=stages)
+    path = write_campaign(tmp_path, chunk_size=6, **HERE, stages=stages)
     backend = submitted(path)
     run_until(lambda: all_ended(backend), tmp_path / "runner.log", seconds=1200)
     assert slurm.ended()[-1]["JobState"] == "TIMEOUT"
@@ -105,7 +108,7 @@ def test_a_job_that_runs_out_of_walltime(project, slurm, tmp_path):
     finished = finished_jobs(backend)
 
     stages["relax"]["resources"]["time"] = "00:05:00"
-    write_campaign(tmp_path, backend="jf", default={"worker": "local"}, stages=stages)
+    write_campaign(tmp_path, chunk_size=6, **HERE, stages=stages)
     retried = crystens("retry", path, "--reason", "walltime")
     assert retried.returncode == 0, retried.stderr
     assert "1 failed jobs found" in retried.stderr
@@ -129,7 +132,7 @@ def test_a_batch_that_runs_out_of_walltime(project, slurm, tmp_path):
     spec["workers"]["batch"]["resources"]["time"] = "00:01:00"
     file.write_text(yaml.safe_dump(spec))
     stages = {"relax": {"worker": "batch"}}
-    path = write_campaign(tmp_path, backend="jf", default={"worker": "local"}, stages=stages)
+    path = write_campaign(tmp_path, chunk_size=6, **HERE, stages=stages)
     backend = submitted(path)
     run_until(lambda: all_ended(backend), tmp_path / "runner.log", seconds=1200)
     (failed,) = (job for job in failed_jobs(backend.jobs(), "walltime used up"))
@@ -156,7 +159,7 @@ def test_a_training_longer_than_its_walltime_is_a_chain_of_jobs(project, slurm, 
     stages = {"train": {"worker": "gpu", "resources": {"time": "00:05:00"}}}
     small = {"n_samples": 2, "train": train, "stages": stages}
     small["screening"] = {**SMALL["screening"], "selection": {"n_pool": 0, "n_select": 0}}
-    path = write_campaign(tmp_path, backend="jf", default={"worker": "local"}, **small)
+    path = write_campaign(tmp_path, **HERE, **small)
     backend = submitted(path)
     run_until(lambda: all_ended(backend), tmp_path / "runner.log", seconds=1200)
     assert {status for _, status in by_stage(backend)} == {"finished"}, by_stage(backend)
@@ -177,7 +180,7 @@ def test_a_training_longer_than_its_walltime_is_a_chain_of_jobs(project, slurm, 
 def test_resources_that_the_worker_does_not_take(project, stages, words, tmp_path):
     make, _ = project
     make()
-    path = write_campaign(tmp_path, backend="jf", default={"worker": "local"}, stages=stages)
+    path = write_campaign(tmp_path, **HERE, stages=stages)
     done = crystens("submit", path)
     assert done.returncode == 1
     assert words in done.stderr

@@ -119,7 +119,8 @@ class FireworksBackend(Backend):
             found = {
                 job.key: self._after(int(job.key), known) for job in jobs if self._has_ended(job)
             }
-            self._reroute({each for key in found for each in (int(key), *found[key])})
+            if found:
+                self._reroute({each for key in found for each in (int(key), *found[key])})
             # what has more that comes after it comes first
             for key, after in sorted(found.items(), key=lambda each: -len(each[1])):
                 if key in keys:
