@@ -108,3 +108,14 @@ def fingerprint(*parts: TrainingSet) -> str:
         for array in (part.numbers, part.frac_coords, part.lattice, part.space_groups):
             sha256.update(np.ascontiguousarray(array).tobytes())
     return sha256.hexdigest()
+
+
+def fingerprint_of(dataset: Dataset, *splits: str) -> str:
+    """Return the SHA-256 of splits of a data set as they were read, with their properties."""
+    sha256 = hashlib.sha256()
+    names = ("numbers", "frac_coords", "lattice", "formation_energy_per_atom", "band_gap")
+    for split in splits:
+        rows = dataset.split.get(split, np.array([], dtype=int))
+        for name in names:
+            sha256.update(np.ascontiguousarray(getattr(dataset, name)[rows]).tobytes())
+    return sha256.hexdigest()

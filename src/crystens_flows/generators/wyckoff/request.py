@@ -59,6 +59,12 @@ class Request:
             raise InputError(f"a band gap is not negative: {self.band_gap} eV")
         if not 0 <= self.guidance <= 20:
             raise InputError(f"guidance is a number from 0 to 20, not {self.guidance}")
+        sites, group = self.n_sites, self.space_group
+        if sites is not None and group is not None and not can_hold(group, (sites,)):
+            raise InputError(
+                f"space group {group} cannot hold {sites} sites in a primitive cell: its Wyckoff "
+                "positions have other multiplicities"
+            )
         if self.formula is not None and not self.compositions:
             raise InputError(self._why_no_composition())
         if self.n_sites is not None and self.n_sites < len(self.elements):
