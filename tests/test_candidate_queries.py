@@ -213,6 +213,11 @@ def test_the_server_filters_sorts_and_cuts(mongo_uri):
     assert (command["skip"], command["limit"]) == (20, 5)
     assert command["sort"] == {"energy_above_hull": 1, "candidate_id": 1}
     assert command["projection"] == {"campaign": 1, "candidate_id": 1}
+    # candidates without a value are asked for apart only where there may be some
+    for more, n_finds in (({}, 2), ({"energy_above_hull": (0, 9)}, 1), ({"descending": True}, 1)):
+        sent.clear()
+        assert len(list(store.query(sort="energy_above_hull", **more))) == 300
+        assert sum("find" in command for command in sent) == n_finds
     made = store.store._collection.index_information().values()
     keys = [tuple(name for name, _ in index["key"]) for index in made]
     assert set(INDEXES) <= set(keys)

@@ -156,10 +156,13 @@ class CandidateStore(MSONable):
         parts: list[tuple[dict, dict[str, Sort | int]]] = [(criteria, by_sample)]
         if sort is not None:
             tie: dict[str, Sort | int] = {} if sort == "candidate_id" else {"candidate_id": order}
-            parts = [
-                ({"$and": [criteria, {sort: {"$ne": None}}]}, {sort: order, **tie}),
-                ({"$and": [criteria, {sort: None}]}, {"candidate_id": order}),
-            ]
+            parts = [(criteria, {sort: order, **tie})]
+            # nothing comes before any value: it is last by itself where the highest comes first
+            if order == 1 and not _is_known(sort, criteria):
+                parts = [
+                    ({"$and": [criteria, {sort: {"$ne": None}}]}, {sort: order, **tie}),
+                    ({"$and": [criteria, {sort: None}]}, {"candidate_id": order}),
+                ]
         found = 0
         for number, (part, by) in enumerate(parts):
             here = 0
@@ -335,6 +338,15 @@ class CandidateStore(MSONable):
         )
         rows = [{name: nested_value(doc, name) for name in properties} for doc in found]
         return pd.DataFrame(rows, columns=list(properties))
+
+
+def _is_known(name: str, criteria: dict[str, Any]) -> bool:
+    """Say whether a filter finds only candidates that have a value of a field."""
+    wanted = criteria.get(name)
+    if isinstance(wanted, dict):
+        bounds = ("$gt", "$gte", "$lt", "$lte")
+        return wanted.get("$ne", "") is None or any(wanted.get(each) is not None for each in bounds)
+    return any(_is_known(name, part) for part in criteria.get("$and", ()))
 
 
 def _projection(properties: Sequence[str]) -> dict[str, int]:
