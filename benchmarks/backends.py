@@ -7,18 +7,20 @@ whose queues are on the server of the tests. `crystens build` then fills a candi
 each, and their documents are compared in all fields but times and the uuids of jobs, exactly.
 
 The overhead is the wall time, from when the flow is handed to the manager, which is there already,
-until the last job is over, less the work.
+until the last job is over, less what the jobs took:
 
-work
-    For each job, the time that its own function took, with what that imports (torch, matgl), and
-    the time for importing the modules that the job is made of as it is read. Not work, but
-    overhead: starting a process and importing the manager in it, waiting for the manager to look
-    again, reading the job, getting its input from the store, converting its output and storing it.
-    Where jobs ran side by side, the work is the shortest time in which as many workers could have
-    done it, one job after another in the order in which they began, each after those it needs.
 run
-    The same with all of ``Job.run`` in place of the function: the input from the store and the
-    output into the store count as work too. These are the times that managers give of jobs.
+    For each job, its own run time, as managers give it: `Job.run`, from the reading of its input to
+    the storing of its output, with all that its function imports (torch, matgl); and the time for
+    importing the modules that the job is made of, as it is read.
+work
+    The same with the job's own function in place of `Job.run`: getting the input from the store,
+    converting the output and storing it count as overhead too.
+
+Neither has the start of a process and the import of the manager in it, waiting for the manager to
+look again, reading the job, and what follows it. Where jobs ran side by side, what they took is the
+shortest time in which as many workers could have done it, one job after another in the order in
+which they began, each after those it needs.
 
 It is divided by the overhead of as many jobs that do nothing, each after as many as that of the
 campaign it stands for, on the same manager: the mean of one flow of them before the campaign, and
@@ -367,14 +369,12 @@ def plain(value: Any) -> Any:
     return [plain(each) for each in value] if isinstance(value, list) else value
 
 
-def candidates_of(run: Run, *, stand_in: bool) -> dict[str, Any]:
+def candidates_of(run: Run) -> dict[str, Any]:
     """Let `crystens build` fill the candidate store, and return the candidates by identifier."""
     from crystens_flows.stores import open_stores
 
     command = [str(PROGRAMS / "crystens"), "build", "--store", str(run.store)]
-    subprocess.run(
-        [*command, *(["--accept-stand-in"] if stand_in else [])], check=True, capture_output=True
-    )
+    subprocess.run(command, check=True, capture_output=True)
     stores = open_stores(run.store)
     found = {doc["candidate_id"]: plain(doc) for doc in stores.candidates.query()}
     stores.close()
@@ -387,6 +387,7 @@ def summary_of(run: Run, empty: list[dict[str, Any]], campaign: dict[str, Any]) 
         "jobs": len(campaign["jobs"]),
         "empty_jobs": len(empty[0]["jobs"]),
         "wall": campaign["wall"],
+        "load": os.getloadavg()[0],
         "import_seconds": sum(job["import_seconds"] for job in campaign["jobs"]),
         "empty_wall": [each["wall"] for each in empty],
     }
@@ -401,7 +402,6 @@ def summary_of(run: Run, empty: list[dict[str, Any]], campaign: dict[str, Any]) 
 
 def compare(kinds: list[str], campaign: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Run the campaign and empty jobs on each manager, the local one first."""
-    stand_in = campaign["relaxer"]["engine"] == "vasp"
     shape: Shape = []
     result: dict[str, Any] = {}
     candidates: dict[str, dict[str, Any]] = {}
@@ -419,7 +419,8 @@ def compare(kinds: list[str], campaign: dict[str, Any], folder: Path) -> dict[st
                 first = run.measure("campaign")
                 empty.append(run.measure("empty", shape))
         result[each.kind] = summary_of(run, empty, first)
-        candidates[each.kind] = candidates_of(run, stand_in=stand_in)
+        show(each.kind, result[each.kind])
+        candidates[each.kind] = candidates_of(run)
     by_kind = list(candidates.values())
     differing = {
         identifier
@@ -432,7 +433,6 @@ def compare(kinds: list[str], campaign: dict[str, Any], folder: Path) -> dict[st
         statuses[doc["status"]] = statuses.get(doc["status"], 0) + 1
     counts = {kind: len(found) for kind, found in candidates.items()}
     return {
-        "load": os.getloadavg()[0],
         "candidates": counts,
         "differing": len(differing),
         "statuses": statuses,
@@ -453,7 +453,6 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", help="energy models; by default those of the demo")
     parser.add_argument("--pool", type=int, help="candidates that the selection looks at")
     parser.add_argument("--select", type=int, help="candidates that are relaxed")
-    parser.add_argument("--engine", default="chgnet", help="chgnet, or vasp: its stand-in")
     parser.add_argument("--delay", type=float, default=1.0, help="seconds between looks of jf")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--what", help=argparse.SUPPRESS)
@@ -471,7 +470,6 @@ def main() -> None:
             **({"models": arguments.models} if arguments.models is not None else {}),
             "selection": {k: v for k, v in selection.items() if v is not None},
         },
-        "relaxer": {"engine": arguments.engine},
     }
     with tempfile.TemporaryDirectory() as name, server(Path(name)) as uri:
         if uri is None:
@@ -480,24 +478,23 @@ def main() -> None:
         JobflowRemote.uri, FireWorks.uri = database(uri), database(uri)
         kinds = ["local", *(arguments.part or [each.kind for each in RUNS])]
         result = compare(kinds, campaign, Path(name) / "runs")
-    show(result)
+    counts = ", ".join(f"{kind} {n}" for kind, n in result["candidates"].items())
+    print(f"candidates: {counts}; differing {result['differing']}; {result['statuses']}")
     print(json.dumps(result))
 
 
-def show(result: dict[str, Any]) -> None:
-    """Print the figures."""
-    counts = ", ".join(f"{kind} {n}" for kind, n in result["candidates"].items())
-    print(f"candidates: {counts}; differing {result['differing']}; {result['statuses']}")
-    for kind, found in result["backends"].items():
-        print(f"{kind:10s} {found['jobs']} jobs in {found['wall']:.1f} s", end="")
-        print(f", {found['import_seconds']:.1f} s of them imports of jobs")
-        for measure in ("work", "run"):
-            each = found[measure]
-            empty = ", ".join(f"{seconds:.2f}" for seconds in each["empty_overhead"])
-            print(
-                f"{'':10s} overhead less {measure:4s} {each['overhead']:8.2f} s; empty jobs {empty}"
-                f" s: ratio {each['ratio']:.2f} (goal {GOAL:g})"
-            )
+def show(kind: str, found: dict[str, Any]) -> None:
+    """Print the figures of one manager."""
+    print(f"{kind:10s} {found['jobs']} jobs in {found['wall']:.1f} s", end="")
+    print(f", {found['import_seconds']:.1f} s of them imports of jobs")
+    for measure in ("run", "work"):
+        each = found[measure]
+        empty = ", ".join(f"{seconds:.2f}" for seconds in each["empty_overhead"])
+        print(
+            f"{'':10s} overhead less {measure:4s} {each['overhead']:8.2f} s; empty jobs {empty} s: "
+            f"ratio {each['ratio']:.2f} (goal {GOAL:g})",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
