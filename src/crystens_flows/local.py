@@ -18,9 +18,11 @@ import networkx as nx
 from jobflow import Flow, Job, JobStore, OnMissing, Response
 from jobflow.core.store import JobStore as _JobStore
 from jobflow.utils.find import find_key
-from monty.json import MontyDecoder, MontyEncoder
+from monty.json import MontyEncoder
 
 from crystens_flows.errors import CrystensError, OutputFolderError, StoreError
+from crystens_flows.masking import without_password
+from crystens_flows.msonable import flow_from_dict
 from crystens_flows.run_folder import (
     JOBS_FOLDER,
     LOG_FILE,
@@ -267,7 +269,7 @@ class _Runner:
             return
         for kind in _DYNAMIC:
             if response[kind] is not None:
-                self.run(MontyDecoder().process_decoded(response[kind]))
+                self.run(flow_from_dict(response[kind]))
 
     def _earlier(self, job: Job) -> dict[str, Any] | None:
         """Return the response of a job that has finished, in this or an earlier start."""
@@ -316,9 +318,9 @@ class _Runner:
             self.store.release()
         except Exception as exc:  # noqa: BLE001 - whatever a job raises, the others go on
             logger.error("%s (%s) failed in %s", job.name, key, job_folder)
-            self.text_log.write(traceback.format_exc())
+            self.text_log.write(without_password(traceback.format_exc()))
             kind = "" if isinstance(exc, CrystensError) else f"{type(exc).__name__}: "
-            error = " ".join(f"{kind}{exc}".split())
+            error = without_password(" ".join(f"{kind}{exc}".split()))
             self.log.add(key, "failed", error=error)
             self._note_failure(job, error)
             return None

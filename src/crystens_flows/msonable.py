@@ -8,12 +8,16 @@ therefore checked before it is decoded.
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from crystens_flows.errors import InputError
 
 if TYPE_CHECKING:
+    from jobflow import Flow
     from pymatgen.core import Structure
 
 STRUCTURE_CLASSES = frozenset(
@@ -51,6 +55,15 @@ ENTRY_CLASSES = (
 """Module and class of what computed entries consist of."""
 
 
+FLOW_PACKAGES = frozenset(
+    (
+        *("ase", "atomate2", "crystens_flows", "custodian", "emmet", "jobflow", "maggma", "monty"),
+        *("numpy", "pymatgen", "datetime", "decimal", "pathlib", "uuid"),
+    )
+)
+"""What flows that are kept in files may always name; beside it, what has been imported before."""
+
+
 def check_classes(content: Any, allowed: frozenset[tuple[str, str]] = STRUCTURE_CLASSES) -> None:
     """
     Raise if a document, decoded, would import anything but some classes.
@@ -67,23 +80,30 @@ def check_classes(content: Any, allowed: frozenset[tuple[str, str]] = STRUCTURE_
     InputError
         If it names another class, or a function.
     """
+    for value in _dictionaries(content):
+        if "@callable" in value or (
+            "@module" in value
+            and "@class" in value
+            and not _is_in(allowed, value["@module"], value["@class"])
+        ):
+            raise InputError(f"{_named(value)} is no class that is read from documents of others")
+
+
+def _dictionaries(content: Any) -> Iterator[dict[Any, Any]]:
+    """Yield all dictionaries of a document."""
     todo = [content]
     while todo:
         value = todo.pop()
         if isinstance(value, dict):
-            if "@callable" in value or (
-                "@module" in value
-                and "@class" in value
-                and not _is_in(allowed, value["@module"], value["@class"])
-            ):
-                named = value.get("@callable", value.get("@class"))
-                raise InputError(
-                    f"{str(value.get('@module'))[:80]}.{str(named)[:80]} is no class that is read "
-                    "from documents of others"
-                )
+            yield value
             todo += value.values()
         elif isinstance(value, list | tuple):
             todo += value
+
+
+def _named(value: dict[Any, Any]) -> str:
+    name = value.get("@callable", value.get("@class"))
+    return f"{str(value.get('@module'))[:80]}.{str(name)[:80]}"
 
 
 def _is_in(allowed: frozenset[tuple[str, str]], module: Any, name: Any) -> bool:
@@ -133,3 +153,56 @@ def decoded(text: str | bytes, allowed: frozenset[tuple[str, str]]) -> Any:
     content = json.loads(text)
     check_classes(content, allowed)
     return MontyDecoder().process_decoded(content)
+
+
+def flow_from_dict(content: dict[str, Any]) -> Flow:
+    """
+    Return the flow that a file holds.
+
+    A flow names the functions that its jobs run, and is a program: what it may name are
+    :data:`FLOW_PACKAGES` and what this process has imported, as it has what its flows are made of,
+    but nothing else of Python itself. This does not make flows of others safe: jobs of VASP, for
+    example, run the command that they name.
+
+    Parameters
+    ----------
+    content
+        As ``Flow.as_dict`` makes it.
+
+    Raises
+    ------
+    InputError
+        If it names a class or function of another package.
+    """
+    from monty.json import MontyDecoder
+
+    for value in _dictionaries(content):
+        if "@module" in value and ("@class" in value or "@callable" in value):
+            if not _is_of_flows(value["@module"]):
+                raise InputError(f"{_named(value)} is of no package that flows are made of")
+            if "@callable" in value and not _is_function_of_flows(value):
+                raise InputError(f"{_named(value)} is no function that flows are made of")
+    return MontyDecoder().process_decoded(content)
+
+
+def _is_of_flows(module: Any) -> bool:
+    package = str(module).partition(".")[0]
+    return package in FLOW_PACKAGES or (
+        package in sys.modules and package not in {*sys.stdlib_module_names, "builtins"}
+    )
+
+
+def _is_function_of_flows(value: dict[Any, Any]) -> bool:
+    """Tell whether a function is defined where flows come from, and not only imported there."""
+    names = str(value["@callable"]).split(".")
+    if any(name.startswith("__") for name in names):
+        return False
+    if value.get("@bound") is not None:
+        return True  # a method of an object, whose class is looked at as well
+    try:
+        found = importlib.import_module(value["@module"])
+        for name in names:
+            found = getattr(found, name)
+    except (ImportError, AttributeError):
+        return False
+    return _is_of_flows(getattr(found, "__module__", None))

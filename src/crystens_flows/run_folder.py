@@ -13,9 +13,10 @@ from typing import Any, TextIO
 
 from jobflow import Flow, Job
 from jobflow.core.flow import get_flow
-from monty.json import MontyDecoder, MontyEncoder
+from monty.json import MontyEncoder
 
-from crystens_flows.errors import OutputFolderError
+from crystens_flows.errors import InputError, OutputFolderError
+from crystens_flows.msonable import flow_from_dict
 
 FLOW_FILE = "flow.json"
 LOG_FILE = "progress.jsonl"
@@ -130,8 +131,8 @@ def kept_flow(flow: Flow | Job | list[Job], folder: Path, settings: Any) -> Flow
         new.replace(path)
     try:
         content = json.loads(path.read_text())
-        kept, before = MontyDecoder().process_decoded(content["flow"]), content["settings"]
-    except (ValueError, KeyError, TypeError, ImportError, AttributeError) as exc:
+        kept, before = flow_from_dict(content["flow"]), content["settings"]
+    except (ValueError, KeyError, TypeError, ImportError, AttributeError, InputError) as exc:
         raise OutputFolderError(
             f"{path} cannot be read ({exc}): it is damaged or of another version; give another "
             "output folder"

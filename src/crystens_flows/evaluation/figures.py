@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pymatgen.core import Structure
 
 from crystens_flows.errors import import_extra
 from crystens_flows.evaluation.distributions import ANGLES, LENGTHS
 from crystens_flows.evaluation.evaluation import Evaluation, SourceEvaluation
 from crystens_flows.evaluation.reference import FLOOR
+from crystens_flows.msonable import structure_from_dict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -243,7 +243,7 @@ def _crystals(evaluation: Evaluation) -> Figure:
         for ax in row:
             ax.set_axis_off()
         for ax, stored in zip(row, source.shown, strict=False):
-            structure = Structure.from_dict(stored)
+            structure = structure_from_dict(stored)
             plot_atoms(adaptor.get_atoms(structure), ax, rotation="10x,-20y,0z", radii=0.5)
             ax.set_title(structure.composition.reduced_formula, fontsize=8)
             ax.set_axis_off()

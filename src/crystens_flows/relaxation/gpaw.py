@@ -17,6 +17,7 @@ from pymatgen.core import Structure
 
 from crystens_flows.distances import MIN_DISTANCE, shortest_distance
 from crystens_flows.errors import InputError, OutputFolderError
+from crystens_flows.msonable import structure_from_dict
 from crystens_flows.relaxation.gpaw_calculator import (
     FUNCTIONAL,
     GpawError,
@@ -251,7 +252,7 @@ def read_result(folder: str | Path) -> GpawRelaxation:
     structure = data.pop("structure")
     steps = data.pop("ionic_steps")
     return GpawRelaxation(
-        structure=None if structure is None else Structure.from_dict(structure),
+        structure=None if structure is None else structure_from_dict(structure),
         ionic_steps=[GpawIonicStep(**step) for step in steps],
         **data,
     )

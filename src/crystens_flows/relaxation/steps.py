@@ -9,6 +9,7 @@ import numpy as np
 from pymatgen.core import Structure
 
 from crystens_flows.errors import InputError
+from crystens_flows.msonable import structure_from_dict
 from crystens_flows.relaxation.vasp_documents import (
     corrections_of,
     free_and_zero_sigma,
@@ -188,4 +189,4 @@ def _converged(document: Any) -> bool | None:
 
 
 def _structure(value: Any) -> Structure | None:
-    return Structure.from_dict(value) if isinstance(value, dict) else value
+    return structure_from_dict(value) if isinstance(value, dict) else value

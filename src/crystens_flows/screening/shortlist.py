@@ -14,6 +14,7 @@ from monty.json import MontyEncoder
 from numpy.typing import NDArray
 from pymatgen.core import Structure
 
+from crystens_flows.msonable import structure_from_dict
 from crystens_flows.schemas import SelectRecord
 from crystens_flows.screening.duplicates import reduced_formula
 from crystens_flows.screening.judgement import rankable
@@ -72,7 +73,7 @@ class Shortlist:
         ends = np.cumsum(self.rows["size"])
         for i in chosen:
             content = self.packed[ends[i] - self.rows["size"][i] : ends[i]]
-            yield Structure.from_dict(json.loads(zlib.decompress(content.tobytes())))
+            yield structure_from_dict(json.loads(zlib.decompress(content.tobytes())))
 
     def take(self, chosen: Sequence[int] | NDArray[np.int64]) -> Self:
         """
