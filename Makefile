@@ -2,6 +2,7 @@
 # make test   sets up what the tests need and runs them in two processes (PYTEST_ARGS='-n 0': one)
 # make test-gpaw  installs GPAW, a DFT code, and relaxes with it (some minutes)
 # make test-slurm  installs SLURM and runs campaigns through it, with both workflow managers
+# make test-faults  kills workers, runners and databases, fills disks, and looks for what is lost
 # make bench  prints speeds, memory and quality
 
 PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3.12),python3.11)
@@ -13,7 +14,7 @@ BENCHMARKS := startup representation screening m3gnet potentials hull energy_abo
 	duplicates tuning generator memory demo
 TWO_AT_A_TIME := $(if $(findstring no:xdist,$(PYTEST_ARGS)),,-n 2 --dist worksteal)
 
-.PHONY: setup demo test test-gpaw test-slurm lint bench clean help
+.PHONY: setup demo test test-gpaw test-slurm test-faults lint bench clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -46,6 +47,11 @@ test-slurm: setup
 	@./scripts/ensure-packages.sh slurm-wlm munge
 	tests/mongo_server/setup.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm $(PYTEST_ARGS)
+
+test-faults: setup
+	@./scripts/ensure-packages.sh gcc libc6-dev
+	tests/mongo_server/setup.sh
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults $(TWO_AT_A_TIME) $(PYTEST_ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

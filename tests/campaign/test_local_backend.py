@@ -63,8 +63,11 @@ def test_begun_continued_and_extended(campaign_file, tmp_path, command):
     shown = json.loads(command("status", path, "--format", "json").out)
     assert (shown["n_samples"], shown["n_parts"], shown["failures"]) == (5, 2, [])
     assert {each["stage"]: each["finished"] for each in shown["stages"]}["sample"] == 2
+    counts = shown["candidates"]
+    assert (sum(counts.values()), counts["relaxed"]) == (5, 2)
     assert "0 failed jobs found" in command("retry", path, "--reason", "walltime").err
     listed = command("status", path)
+    assert f"{counts['screened']} screened, " in listed.err
     assert "campaign small: 5 samples in 2 parts" in listed.err
     assert listed.out.splitlines()[0].split()[:3] == ["stage", "waiting", "running"]
 

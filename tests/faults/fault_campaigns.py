@@ -62,6 +62,9 @@ class Watch:
     def counts(self, what):
         return Counter(line["job"] for line in self.lines() if line["what"] == what)
 
+    def hold_runner(self):
+        (self.folder / "hold-runner").touch()
+
     def hold(self, stage, what="begins"):
         (self.folder / f"hold-{stage}-{what}").touch()
 
@@ -143,20 +146,55 @@ def _plain(value):
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
-def survived(what, path, watch, store, expected, *, again=(), settings=()):
-    """Check that nothing was lost, nothing is there twice, and nothing was calculated again."""
-    jobs = list(find_backend(read_campaign(path, list(settings))).jobs())
+def survived(what, path, watch, store, expected, *, again=(), not_kept=()):
+    """
+    Check that nothing was lost, nothing is there twice, and nothing was calculated again.
+
+    Jobs in `again` were killed, or could not write, with their output in hand; those in `not_kept`
+    had written it to a store that then refused it.
+    """
+    jobs = list(find_backend(read_campaign(path)).jobs())
     left = [job for job in jobs if job.status is not JobStatus.FINISHED]
     assert left == []
     found = candidates(store)
     lost = len(expected.keys() - found.keys())
     twice = sum(len(docs) - 1 for docs in found.values()) + len(found.keys() - expected.keys())
     stored, computed = watch.counts("stored"), watch.counts("computed")
-    repeated = {job: n - 1 for job, n in stored.items() if n > 1}
-    # what was killed with its output in hand had to be done once more
-    repeated |= {job: n - 1 for job, n in computed.items() if n > 1 and job not in again}
+    repeated = {job: n - 1 for job, n in stored.items() if n > 1 and job not in not_kept}
+    may = {*again, *not_kept}
+    repeated |= {job: n - 1 for job, n in computed.items() if n > 1 and job not in may}
     SURVIVED.append((what, lost, twice, sum(repeated.values())))
     assert (lost, twice, repeated) == (0, 0, {})
     for identifier, docs in expected.items():
         assert found[identifier] == docs
     return found
+
+
+def comes_late(what, path, watch, expected, store, run):
+    """Try again samples that the selection went on without: they are selected from on their own."""
+    before = watch.counts("stored")
+    retried = crystens("retry", path)
+    assert "come after the selection: submitted once more" in retried.stderr, retried.stderr
+    assert "  not " not in retried.stderr
+    assert reasons(path) == {}
+    run()
+    assert reasons(path) == {}
+    assert crystens("build", "--store", store).returncode == 0
+    stored = watch.counts("stored")
+    again = sum(stored[job] - n for job, n in before.items())
+    found = candidates(store)
+    twice = sum(len(docs) - 1 for docs in found.values())
+    lost = len(expected.keys() - found.keys())
+    SURVIVED.append(
+        (f"{what}, sample fails and is retried after the selection", lost, twice, again)
+    )
+    assert (lost, twice, again) == (0, 0, 0)
+    assert found.keys() == expected.keys()
+    for identifier, (doc,) in found.items():
+        (other,) = expected[identifier]
+        same = ("index", "structure", "screens", "provenance", "consistency")
+        assert [doc[name] for name in same] == [other[name] for name in same]
+        assert doc["selection"] is not None
+    assert sum(doc["status"] == "relaxed" for (doc,) in found.values()) == 4  # two of each
+    assert status(path)["n_samples"] == 6
+    assert "0 failed jobs found" in crystens("retry", path).stderr

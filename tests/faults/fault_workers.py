@@ -17,15 +17,14 @@ from crystens_flows.campaign.file import read_campaign
 PROGRAMS = Path(sys.executable).parent
 
 
-def rlaunch(folder, *arguments):
-    """Start a worker of FireWorks that takes jobs as long as there are any."""
+def rlaunch(folder, few=None):
+    """Start a worker of FireWorks that takes jobs as long as there are any, or a few."""
     place = folder / "rockets"
     place.mkdir(exist_ok=True)
-    command = [str(PROGRAMS / "rlaunch"), "-l", str(folder / "my_launchpad.yaml"), *arguments]
+    command = [str(PROGRAMS / "rlaunch"), "-l", str(folder / "my_launchpad.yaml"), "rapidfire"]
+    command += [] if few is None else ["--nlaunches", str(few)]
     with (folder / "rlaunch.log").open("a") as log:
-        return subprocess.Popen(
-            [*command, "rapidfire"], cwd=place, stdout=log, stderr=subprocess.STDOUT
-        )
+        return subprocess.Popen(command, cwd=place, stdout=log, stderr=subprocess.STDOUT)
 
 
 def all_rockets(folder):

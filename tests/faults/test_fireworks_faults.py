@@ -6,7 +6,7 @@ import signal
 
 import pytest
 from campaign_managers import crystens
-from fault_campaigns import KILLED_IN, reasons, survived, wait_until
+from fault_campaigns import KILLED_IN, comes_late, reasons, survived, wait_until
 from fault_workers import all_rockets, rlaunch
 
 pytestmark = [pytest.mark.mongo, pytest.mark.slow]
@@ -31,6 +31,20 @@ def test_killed_in_each_stage(mongo_uri, tmp_path, watch, fireworks_campaign, un
     assert crystens("build", "--store", store).returncode == 0
     what = f"FireWorks, SIGKILL in {len(KILLED_IN)} stages"
     survived(what, path, watch, store, undisturbed, again=killed)
+
+
+def test_a_chunk_comes_late(
+    mongo_uri, tmp_path, watch, fireworks_campaign, undisturbed, monkeypatch
+):
+    """It fails when nobody looks: the other chunk is relaxed by then; none of it is lost."""
+    path, store = fireworks_campaign(mongo_uri)
+    monkeypatch.setenv("CRYSTENS_TEST_HIDDEN", "torch")
+    while "sample" not in reasons(path):
+        assert rlaunch(tmp_path, few=1).wait(300) == 0
+    monkeypatch.delenv("CRYSTENS_TEST_HIDDEN")
+    all_rockets(tmp_path)
+    assert set(reasons(path)) == {"sample", "decode"}
+    comes_late("FireWorks", path, watch, undisturbed, store, lambda: all_rockets(tmp_path))
 
 
 def test_two_workers_at_once(mongo_uri, tmp_path, watch, fireworks_campaign, undisturbed):

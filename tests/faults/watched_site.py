@@ -43,6 +43,11 @@ def wait_if_asked(job, what):
         time.sleep(0.02)
 
 
+def in_vain(output):
+    """Say whether this is of a screen that had no candidates, as the job before it failed."""
+    return getattr(output, "stage", "") == "screen" and not output.model
+
+
 def watched(module):
     running = []
     run, returns = module.Job.run, module.Response.from_job_returns.__func__
@@ -53,18 +58,36 @@ def watched(module):
         running.append(self)
         response = run(self, *arguments, **options)
         running.pop()
-        note(self, "stored")
+        if not in_vain(response.output):
+            note(self, "stored")
         return response
 
     def watched_returns(cls, *arguments, **options):
         response = returns(cls, *arguments, **options)
         if running:
-            note(running[-1], "computed")
+            if not in_vain(response.output):
+                note(running[-1], "computed")
             wait_if_asked(running[-1], "computed")
         return response
 
     module.Job.run = watched_run
     module.Response.from_job_returns = classmethod(watched_returns)
+
+
+def watched_runner(module):
+    """Let a runner of jobflow-remote wait, where it is asked for, when it holds a job."""
+    complete = module.JobController.complete_job
+
+    def watched_complete(self, job_doc, *arguments, **options):
+        asked, held = FOLDER / "hold-runner", FOLDER / "held-runner"
+        if asked.exists():
+            asked.unlink()
+            held.write_text(json.dumps({"job": job_doc["uuid"], "name": "", "pid": os.getpid()}))
+            while held.exists():
+                time.sleep(0.02)
+        return complete(self, job_doc, *arguments, **options)
+
+    module.JobController.complete_job = watched_complete
 
 
 def impatient(module):
@@ -73,7 +96,11 @@ def impatient(module):
     module.Custodian.__init__ = partialmethod(start, polling_time_step=0.2, monitor_freq=150)
 
 
-CHANGED = {"jobflow.core.job": watched, "custodian.custodian": impatient}
+CHANGED = {
+    "jobflow.core.job": watched,
+    "jobflow_remote.jobs.jobcontroller": watched_runner,
+    "custodian.custodian": impatient,
+}
 
 
 class Finder(importlib.abc.MetaPathFinder):

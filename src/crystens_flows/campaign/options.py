@@ -215,7 +215,9 @@ def flow_maker(options: DiscoveryOptions) -> DiscoveryFlowMaker:
     return DiscoveryFlowMaker(
         train_maker=None if options.train is None else options.train.maker(),
         dataset=None if options.train is None else options.train.data,
-        sample_maker=SampleMaker(generator=options.generator),
+        sample_maker=SampleMaker(
+            generator=options.generator, checkpoint_sha256=options.checkpoint_sha256 or None
+        ),
         screen_makers=prefilter_makers(screening),
         select_maker=SelectMaker(rules=screening.selection, hull=screening.hull),
         tune_maker=TuneMaker(hull=screening.hull) if options.tune else None,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel, Field
 
 from crystens_flows.campaign.backends import Backend, JobRecord, JobStatus
 from crystens_flows.campaign.stages import OTHER, STAGES, stage_of
+from crystens_flows.errors import StoreError
 
 SHOWN_JOBS = 5
 """So many jobs are named of those that failed for one reason."""
@@ -51,6 +53,11 @@ class CampaignStatus(BaseModel):
     n_parts: int = Field(description="The beginning and the extensions.")
     stages: list[StageStatus]
     failures: list[FailureReason]
+    candidates: dict[str, int] | None = Field(
+        None,
+        description="Candidates by how far they have come, as the last build left them; None where "
+        "the campaign names no store, or nothing is in it yet.",
+    )
 
 
 def campaign_status(backend: Backend, now: datetime | None = None) -> CampaignStatus:
@@ -78,6 +85,7 @@ def campaign_status(backend: Backend, now: datetime | None = None) -> CampaignSt
         n_parts=len(parts),
         stages=_stages(jobs, now or datetime.now(tz=UTC)),
         failures=_failures(jobs),
+        candidates=_candidates(backend),
     )
 
 
@@ -108,6 +116,26 @@ def failed_jobs(
         and (reason is None or reason.lower() in (job.reason or "").lower())
         and (stage is None or stage_of(job.name) == stage)
     ]
+
+
+def _candidates(backend: Backend) -> dict[str, int] | None:
+    from crystens_flows.candidate_status import CandidateStatus
+    from crystens_flows.stores import open_stores
+
+    where = backend.store()
+    if where is None:
+        return None
+    try:
+        stores = open_stores(where, create=False)
+    except StoreError:  # how far the jobs are is known nevertheless
+        return None
+    with closing(stores):
+        campaign = backend.campaign.campaign
+        counts = {
+            status.value: stores.candidates.count(campaign=campaign, status=status)
+            for status in CandidateStatus
+        }
+    return counts if any(counts.values()) else None
 
 
 def _stages(jobs: list[JobRecord], now: datetime) -> list[StageStatus]:

@@ -41,6 +41,9 @@ def status(
 
 def _say_failures(found: CampaignStatus) -> None:
     say(f"campaign {found.campaign}: {found.n_samples} samples in {found.n_parts} parts")
+    if found.candidates is not None:
+        counts = ", ".join(f"{number} {name}" for name, number in found.candidates.items())
+        say(f"  candidates at the last build: {counts}")
     for each in found.failures:
         say(f"  failed in {each.stage}: {each.n_jobs}  {each.example}")
         say(f"    jobs {', '.join(each.jobs)}{' ...' if each.n_jobs > len(each.jobs) else ''}")
@@ -93,6 +96,11 @@ def retry(
         jobs = failed_jobs(runs.jobs(), reason, stage)
         retried = runs.retry(jobs)
     say(f"{len(jobs)} failed jobs found; {len(retried.keys)} jobs run again")
+    for part in retried.late:
+        say(
+            f"  samples {part.start} to {part.stop - 1} come after the selection: submitted once "
+            "more, to be selected from on their own"
+        )
     for key, why in retried.refused.items():
         say(f"  not {key}: {why}")
 

@@ -38,10 +38,14 @@ class SampleMaker(Maker):
     generator
         A shipped name or the folder of a checkpoint; a relative one is made absolute here, as
         jobs run in folders of their own.
+    checkpoint_sha256
+        SHA-256 of its weights, as :func:`crystens_flows.generators.generator_sha256` gives it: jobs
+        refuse others. None to take what is there when they run.
     """
 
     name: str = "crystens sample"
     generator: str = "default"
+    checkpoint_sha256: str | None = None
 
     def __post_init__(self) -> None:
         """Make the folder of a checkpoint absolute."""
@@ -83,7 +87,7 @@ class SampleMaker(Maker):
         Raises
         ------
         CheckpointError
-            If there is no such checkpoint, it is damaged, or no longer the one that was trained.
+            If there is no such checkpoint, it is damaged, or no longer the one it was.
         """
         from crystens_flows.generators import generator_sha256
 
@@ -94,6 +98,12 @@ class SampleMaker(Maker):
                 f"the checkpoint in {name} has SHA-256 {sha256}, not the "
                 f"{trained.checkpoint_sha256} of the training it is to come from: it was trained "
                 "on or replaced; give its folder as generator to sample from it as it is"
+            )
+        if trained is None and self.checkpoint_sha256 not in (None, sha256):
+            raise CheckpointError(
+                f"the checkpoint {name} has SHA-256 {sha256}, not the {self.checkpoint_sha256} that "
+                "the samples are to come from: it was replaced; put back the one it was, or begin "
+                "another campaign"
             )
         generator = _loaded(name, sha256)
         tensors = generator.sample(n_samples, seed, start)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 
 from crystens_flows.campaign.file import CampaignFile
 from crystens_flows.campaign.options import Part
@@ -70,10 +71,14 @@ class Retried:
         Jobs that will run again, with those that come after them.
     refused
         Why others will not, by key.
+    late
+        Samples that a selection which has begun relaxations went on without: submitted once more,
+        to be screened and selected from on their own.
     """
 
     keys: list[str]
     refused: dict[str, str]
+    late: list[Part] = field(default_factory=list)
 
 
 Progress = Callable[[int, int, str], None]
@@ -95,6 +100,10 @@ class Backend(ABC):
     def __init__(self, campaign: CampaignFile, progress: Progress | None = None) -> None:
         self.campaign = campaign
         self.progress = progress
+
+    def store(self) -> str | Path | None:
+        """Return where the candidates are, where the campaign says so."""
+        return self.campaign.store
 
     @abstractmethod
     def parts(self) -> list[Part]:

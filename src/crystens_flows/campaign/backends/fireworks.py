@@ -9,11 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobflow import Flow
+from jobflow import Flow, JobStore
 from pymongo.errors import PyMongoError
 
 from crystens_flows.campaign.backends.base import Backend, JobRecord, JobStatus, Retried, reason_of
 from crystens_flows.campaign.backends.checks import check_same_options, same_trained
+from crystens_flows.campaign.backends.late import LATE, SUPERSEDED, LateSamples, late_flow
 from crystens_flows.campaign.backends.lost_rockets import LOST_STATES, LostRockets
 from crystens_flows.campaign.options import Part, make_flow
 from crystens_flows.campaign.stages import StageRun, route, run_of, stage_of
@@ -53,26 +54,33 @@ class FireworksBackend(Backend):
 
     def submit(self, part: Part) -> str:
         """Submit a part to the launch pad; jobs write to the store of the worker that runs them."""
-        manager = import_extra("jobflow.managers.fireworks", "fireworks", "submitting to FireWorks")
+        import_extra("jobflow.managers.fireworks", "fireworks", "submitting to FireWorks")
         options = with_checkpoint(self.campaign.options())
         check_same_options(options, [kept for _, kept in self._submitted()])
         trained = None
         if options.train is not None and part.start:
-            from crystens_flows.stores import open_stores
-
-            trained = same_trained(options, part, open_stores(options.store).job_store)
-        flow = make_flow(options, part, trained)
-        metadata = flow.metadata
-        self.route(flow)
-        # without a store: it would be kept with each job, its password too
-        workflow = manager.flow_to_workflow(flow, name=flow.name, metadata=metadata)
-        with _explained():
-            ids = self.launchpad.add_wf(workflow)
+            trained = same_trained(options, part, self._job_store())
+        ids = self._submit(make_flow(options, part, trained))
         return (
             f"campaign {options.campaign}: {part.n_samples} samples from index {part.start} in "
             f"{len(ids)} jobs, submitted to the launch pad {self.launchpad.name} of FireWorks; "
             "`rlaunch rapidfire` or `qlaunch rapidfire` runs them"
         )
+
+    def _submit(self, flow: Flow) -> dict[int, int]:
+        from jobflow.managers.fireworks import flow_to_workflow
+
+        metadata = flow.metadata
+        self.route(flow)
+        # without a store: it would be kept with each job, its password too
+        workflow = flow_to_workflow(flow, name=flow.name, metadata=metadata)
+        with _explained():
+            return self.launchpad.add_wf(workflow)
+
+    def _job_store(self) -> JobStore:
+        from crystens_flows.stores import open_stores
+
+        return open_stores(self.campaign.options().store).job_store
 
     def route(self, flow: Flow) -> None:
         """
@@ -93,7 +101,10 @@ class FireworksBackend(Backend):
 
     def jobs(self) -> Iterator[JobRecord]:
         """Yield the jobs that the launch pad holds of the campaign."""
-        query = {"spec.campaign": self.campaign.campaign}
+        query = {
+            "spec.campaign": self.campaign.campaign,
+            f"spec.{SUPERSEDED}": {"$ne": True},
+        }
         fields = ["fw_id", "name", "state", "launches", "spec._category"]
         lost = LostRockets()
         with _explained():
@@ -115,6 +126,7 @@ class FireworksBackend(Backend):
         keys: dict[str, None] = {}
         refused: dict[str, str] = {}
         known: dict[int, Links] = {}
+        jobs = list(jobs)
         with _explained():
             found = {
                 job.key: self._after(int(job.key), known) for job in jobs if self._has_ended(job)
@@ -132,7 +144,34 @@ class FireworksBackend(Backend):
                     continue
                 self.launchpad.rerun_fw(int(key))
                 keys |= dict.fromkeys(map(str, [key, *after]))
-        return Retried(list(keys), refused)
+        late = [job.key for job in jobs if job.key in refused and job.status is JobStatus.FAILED]
+        return Retried(list(keys), refused, self._submit_late(late, refused))
+
+    def _submit_late(self, keys: list[str], refused: dict[str, str]) -> list[Part]:
+        """Submit once more what a selection went on without; it is not refused any more."""
+        if not keys:
+            return []
+
+        def siblings(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
+            query = {"spec._tasks.job.hosts": job["hosts"][-1]}
+            found = [_job(each) for each in self.launchpad.fireworks.find(query, ["spec._tasks"])]
+            return {each["uuid"]: each for each in found}
+
+        with _explained():
+            late = LateSamples(siblings)
+            for key in keys:
+                found = self.launchpad.fireworks.find_one({"fw_id": int(key)}, ["spec._tasks"])
+                if late.add(_job(found)):
+                    del refused[key]
+            options = with_checkpoint(self.campaign.options())
+            check_same_options(options, [kept for _, kept in self._submitted()])
+            for part, uuids in late.found.items():
+                self._submit(late_flow(options, part, self._job_store))
+                self.launchpad.fireworks.update_many(
+                    {"spec._tasks.job.uuid": {"$in": uuids}, "state": {"$ne": "COMPLETED"}},
+                    {"$set": {f"spec.{SUPERSEDED}": True}},
+                )
+        return list(late.found)
 
     def pause(self) -> int:
         """Pause the jobs that wait."""
@@ -159,7 +198,7 @@ class FireworksBackend(Backend):
             return LaunchPad.auto_load() if named is None else LaunchPad.from_file(named)
 
     def _submitted(self) -> list[tuple[Part, dict[str, Any]]]:
-        query = {"metadata.campaign": self.campaign.campaign}
+        query = {"metadata.campaign": self.campaign.campaign, f"metadata.{LATE}": {"$ne": True}}
         with _explained():
             flows = [
                 each["metadata"] for each in self.launchpad.workflows.find(query, ["metadata"])
@@ -242,6 +281,11 @@ class FireworksBackend(Backend):
                 if (launch.get("action") or {}).get("detours"):
                     return str(each["name"])
         return None
+
+
+def _job(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the job of a firework, as jobflow keeps it."""
+    return dict(found["spec"]["_tasks"][0]["job"])
 
 
 def _config(run: StageRun) -> dict[str, Any]:

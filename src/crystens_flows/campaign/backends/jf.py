@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobflow import Flow
+from jobflow import Flow, JobStore
 from pymongo.errors import PyMongoError
 
 from crystens_flows.campaign.backends.base import Backend, JobRecord, JobStatus, Retried, reason_of
@@ -19,6 +19,8 @@ from crystens_flows.campaign.backends.checks import (
     check_same_store,
     same_trained,
 )
+from crystens_flows.campaign.backends.held_jobs import free, is_held, why_held
+from crystens_flows.campaign.backends.late import LATE, SUPERSEDED, LateSamples, late_flow
 from crystens_flows.campaign.backends.queue_ends import end_of, why_ended
 from crystens_flows.campaign.options import Part, make_flow
 from crystens_flows.campaign.stages import StageRun, route, run_of, stage_of
@@ -45,9 +47,10 @@ STATES = {
 
 _FIELDS = [
     *("db_id", "job.name", "state", "error", "remote.error"),
-    *("start_time", "end_time", "worker", "run_dir", "remote.queue_err"),
+    *("start_time", "end_time", "worker", "run_dir", "remote.queue_err", "lock_id", "lock_time"),
 ]
 _BATCH = re.compile(r"batch process .*uuid: ([0-9a-f-]+)")
+_BEGUN = "which is not the last index"  # of a job that started others, and runs at the next
 _NOT_BEGUN = ["READY", "WAITING", "PAUSED"]
 _AT_ONCE = 1000
 
@@ -61,7 +64,7 @@ class JfBackend(Backend):
 
     def submit(self, part: Part) -> str:
         """Submit a part to the project."""
-        remote = import_extra("jobflow_remote", "remote", "submitting to jobflow-remote")
+        import_extra("jobflow_remote", "remote", "submitting to jobflow-remote")
         options = with_checkpoint(self.campaign.options())
         check_same_options(options, [kept for _, kept in self._submitted()])
         job_store = self.controller.jobstore
@@ -69,19 +72,23 @@ class JfBackend(Backend):
         with _explained():
             job_store.connect()
             trained = same_trained(options, part, job_store)
-            flow = make_flow(options, part, trained)
-            self.route(flow)
-            default = self.campaign.default
-            ids = remote.submit_flow(
-                flow,
-                worker=default.worker,
-                project=self.campaign.project,
-                exec_config=default.exec_config,
-            )
+            ids = self._submit(make_flow(options, part, trained))
         return (
             f"campaign {options.campaign}: {part.n_samples} samples from index {part.start} in "
             f"{len(ids)} jobs, submitted to project {self.project.name} of "
             "jobflow-remote; `jf runner start` runs them"
+        )
+
+    def _submit(self, flow: Flow) -> list[str]:
+        from jobflow_remote import submit_flow
+
+        self.route(flow)
+        default = self.campaign.default
+        return submit_flow(
+            flow,
+            worker=default.worker,
+            project=self.campaign.project,
+            exec_config=default.exec_config,
         )
 
     def route(self, flow: Flow) -> None:
@@ -118,7 +125,10 @@ class JfBackend(Backend):
 
     def jobs(self) -> Iterator[JobRecord]:
         """Yield the jobs that the project holds of the campaign."""
-        query = {"job.metadata.campaign": self.campaign.campaign}
+        query = {
+            "job.metadata.campaign": self.campaign.campaign,
+            f"job.metadata.{SUPERSEDED}": {"$ne": True},
+        }
         with _explained():
             for found in self.controller.jobs.find(query, _FIELDS):
                 yield self._record(found)
@@ -130,9 +140,17 @@ class JfBackend(Backend):
         They, and what has not begun yet, are given to the workers, and ask the queue for what, the
         campaign names now.
         """
+        from jobflow_remote.utils.db import LockedDocumentError
+
         keys: dict[str, None] = {}
         refused: dict[str, str] = {}
+        late: list[str] = []
         jobs = list(jobs)
+        with _explained():
+            keys |= dict.fromkeys(
+                free(self.controller, [job.key for job in jobs if is_held(job.reason)])
+            )
+        jobs = [job for job in jobs if not is_held(job.reason)]
         if jobs:
             self._reroute({job.key for job in jobs})
         for job in sorted(jobs, key=lambda job: (len(job.key), job.key)):  # parents come first
@@ -142,13 +160,44 @@ class JfBackend(Backend):
                 # a training goes on from what it left in its folder
                 clean = stage_of(job.name) != "train"
                 changed = self.controller.rerun_job(db_id=job.key, force=True, delete_files=clean)
-            except ValueError as exc:
+            except (ValueError, LockedDocumentError) as exc:
                 refused[job.key] = " ".join(str(exc).split())
+                if _BEGUN in refused[job.key] and job.status is JobStatus.FAILED:
+                    late.append(job.key)
             else:
                 keys |= dict.fromkeys(changed)
         if keys:
             self._reroute(set())  # what came after them waits now
-        return Retried(list(keys), refused)
+        return Retried(list(keys), refused, self._submit_late(late, refused))
+
+    def _submit_late(self, keys: list[str], refused: dict[str, str]) -> list[Part]:
+        """Submit once more what a selection went on without; it is not refused any more."""
+        if not keys:
+            return []
+
+        def siblings(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
+            found = self.controller.jobs.find({"job.hosts": job["hosts"][-1]}, ["job"])
+            return {each["job"]["uuid"]: each["job"] for each in found}
+
+        with _explained():
+            late = LateSamples(siblings)
+            for key in keys:
+                found = self.controller.jobs.find_one({"db_id": key}, ["job"])
+                if found is not None and late.add(found["job"]):
+                    del refused[key]
+            options = with_checkpoint(self.campaign.options())
+            check_same_options(options, [kept for _, kept in self._submitted()])
+            for part, uuids in late.found.items():
+                self._submit(late_flow(options, part, self._connected_store))
+                self.controller.jobs.update_many(
+                    {"uuid": {"$in": uuids}, "state": {"$ne": "COMPLETED"}},
+                    {"$set": {f"job.metadata.{SUPERSEDED}": True}},
+                )
+        return list(late.found)
+
+    def _connected_store(self) -> JobStore:
+        self.controller.jobstore.connect()
+        return self.controller.jobstore
 
     def pause(self) -> int:
         """Pause the jobs that wait."""
@@ -175,7 +224,7 @@ class JfBackend(Backend):
             return ConfigManager().get_project(self.campaign.project)
 
     def _submitted(self) -> list[tuple[Part, dict[str, Any]]]:
-        query = {"metadata.campaign": self.campaign.campaign}
+        query = {"metadata.campaign": self.campaign.campaign, f"metadata.{LATE}": {"$ne": True}}
         with _explained():
             flows = [flow["metadata"] for flow in self.controller.flows.find(query, ["metadata"])]
         return [(Part(each["start"], each["n_samples"]), each["options"]) for each in flows]
@@ -214,8 +263,10 @@ class JfBackend(Backend):
 
     def _record(self, found: dict[str, Any]) -> JobRecord:
         status = STATES.get(found["state"], JobStatus.RUNNING)
-        reason = None
-        if status is JobStatus.FAILED:
+        reason = why_held(found)
+        if reason is not None:
+            status = JobStatus.FAILED
+        elif status is JobStatus.FAILED:
             error = found.get("error") or (found.get("remote") or {}).get("error")
             reason = why_ended(self._queue_error(found, error or ""))
             reason = reason or reason_of(error) or f"stopped ({found['state']})"

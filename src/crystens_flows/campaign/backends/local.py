@@ -46,6 +46,10 @@ class LocalBackend(Backend):
         """Folder of the campaign."""
         return Path(self.campaign.folder or self.campaign.campaign)
 
+    def store(self) -> str | Path | None:
+        """Return the store that is named, else that in the folder of the campaign."""
+        return self._options().store or self.folder / STORE_FOLDER
+
     def parts(self) -> list[Part]:
         """Return what has been begun."""
         options = self._kept()
