@@ -10,6 +10,10 @@ a time like the others, and the relaxations. With --crystals the candidates are 
 with the package, some of them twice, in place of samples, which take a core a quarter of an hour
 for 10,000.
 
+With --stages a part of the campaign is run, e.g. `--stages sample decode`; with --few only so many
+jobs of each kind, the first, the last and some between, which say the same of memory: each job sees
+its chunk alone.
+
 The selection in parts is held against the selection from all candidates in one job, whose memory is
 in the table too. The documents of managers are those of the flow with all screens; they are made
 here, and nothing is submitted. The last line is JSON.
@@ -25,6 +29,7 @@ import time
 from pathlib import Path
 
 SCREENS = ("validity", "cgcnn", "hull")
+STAGES = ("sample", "decode", "screen", "select")
 IN_ONE = "crystens select in one job"
 
 
@@ -112,33 +117,40 @@ def in_one_job(flow):
     return job
 
 
-def campaign(
-    n_samples: int, chunk_size: int, screens: tuple[str, ...], folder: Path, *, crystals: bool
-) -> dict:
-    """Run a campaign up to the records of its selection."""
+def campaign(n_samples: int, chunk_size: int, folder: Path, options: argparse.Namespace) -> dict:
+    """Run a campaign up to the records of its selection, or a part of it."""
     from monty.json import MontyEncoder
 
-    flow = make_flow(n_samples, chunk_size, screens, crystals=crystals)
-    jobs = [
-        job
-        for job, _ in flow.iterflow()
-        if not job.name.startswith(("crystens tune", "crystens relax"))
-    ]
-    jobs.append(in_one_job(flow))
+    from crystens_flows.campaign.stages import stage_of
+
+    flow = make_flow(n_samples, chunk_size, tuple(options.screens), crystals=options.crystals)
+    jobs = [job for job, _ in flow.iterflow() if stage_of(job.name) in options.stages]
+    if "select" in options.stages:
+        jobs.append(in_one_job(flow))
     (folder / "jobs").mkdir(parents=True)
     kinds: dict[str, list[int]] = {}
     for number, job in enumerate(jobs):
         (folder / "jobs" / f"{number}.json").write_text(json.dumps(job, cls=MontyEncoder))
         kinds.setdefault(job.name, []).append(number)
     found = {}
-    for kind, numbers in kinds.items():
+    for kind, all_numbers in kinds.items():
+        numbers = spread(all_numbers, options.few)
         command = [sys.executable, __file__, "--kind", kind, "--folder", str(folder)]
         command += ["--jobs", *map(str, numbers)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         found[kind] = {"jobs": len(numbers), **json.loads(done.stdout.splitlines()[-1])}
         print(f"  {kind}: {json.dumps(found[kind])}", flush=True)
     found |= {kind: {**found[kind], **sizes} for kind, sizes in stored_sizes(folder).items()}
-    return {"n_samples": n_samples, "kinds": found, **compare(folder)}
+    compared = compare(folder) if "select" in options.stages else {}
+    return {"n_samples": n_samples, "kinds": found, **compared}
+
+
+def spread(numbers: list[int], few: int | None) -> list[int]:
+    """Return some of the numbers, evenly from the first to the last."""
+    if few is None or few >= len(numbers):
+        return numbers
+    last = len(numbers) - 1
+    return [numbers[round(k * last / max(few - 1, 1))] for k in range(few)]
 
 
 def stored_sizes(folder: Path) -> dict[str, dict]:
@@ -233,6 +245,8 @@ def main() -> None:
     parser.add_argument("--screens", nargs="*", default=list(SCREENS))
     parser.add_argument("--crystals", action="store_true", help="crystals in place of samples")
     parser.add_argument("--documents", type=int, nargs="*", default=[10_000, 100_000])
+    parser.add_argument("--stages", nargs="*", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--few", type=int, help="jobs of each kind; not with the selection")
     parser.add_argument("--kind", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--jobs", type=int, nargs="*", help=argparse.SUPPRESS)
@@ -240,6 +254,8 @@ def main() -> None:
     if arguments.jobs:
         run_kind(arguments.kind, arguments.folder, arguments.jobs)
         return
+    if arguments.few is not None and "select" in arguments.stages:
+        parser.error("--few: the selection needs all jobs before it; give --stages without it")
     documents = [manager_documents(n, None) for n in arguments.documents]
     for each in documents:
         print(json.dumps(each), flush=True)
@@ -247,13 +263,7 @@ def main() -> None:
     for n_samples in arguments.samples:
         print(f"{n_samples} samples", flush=True)
         with tempfile.TemporaryDirectory() as folder:
-            found = campaign(
-                n_samples,
-                arguments.chunk_size,
-                tuple(arguments.screens),
-                Path(folder) / "run",
-                crystals=arguments.crystals,
-            )
+            found = campaign(n_samples, arguments.chunk_size, Path(folder) / "run", arguments)
         campaigns.append(found)
     kinds = [each["kinds"] for each in campaigns]
     for kind in kinds[0] if kinds else ():
