@@ -60,6 +60,12 @@ def launchpad(mongo_uri, tmp_path, monkeypatch):
     return launchpad
 
 
+def errors_of(launchpad):
+    field = "action.stored_data._exception._stacktrace"
+    for launch in launchpad.launches.find({field: {"$exists": True}}, [field]):
+        yield launch["action"]["stored_data"]["_exception"]["_stacktrace"]
+
+
 @pytest.fixture
 def project(mongo_uri, tmp_path, monkeypatch):
     """Make a project of jobflow-remote the one that submissions, and `jf`, take."""
@@ -115,7 +121,7 @@ def test_a_flow_of_ones_own_on_fireworks(script, launchpad, tmp_path, monkeypatc
     assert done.returncode == 0, done.stderr
     (first,) = launchpad.get_wf_ids()
     states = Counter((fw.name, fw.state) for fw in launchpad.get_wf_by_fw_id(first).fws)
-    assert {state for _, state in states} == {"COMPLETED"}, states
+    assert {state for _, state in states} == {"COMPLETED"}, (states, *errors_of(launchpad))
     n_own = states["relax 2", "COMPLETED"]
     assert n_own >= 1
     assert len(calls.read_text().splitlines()) == 2 * n_own

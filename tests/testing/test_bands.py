@@ -110,3 +110,15 @@ def test_weights_add_to_one():
     found = read_kpoints("c\n2\nReciprocal\n0 0 0 1 \\Gamma\n0.5 0 0 3\n")
     assert found.weights.tolist() == [0.25, 0.75]
     assert found.points.tolist() == [[0, 0, 0], [0.5, 0, 0]]
+
+
+def test_one_moment_is_a_list(tmp_path, potcars):
+    """What pymatgen, and custodian with it, looks into."""
+    one = CRYSTALS["gold and copper"].copy()
+    one.remove_sites([1])
+    write_inputs(tmp_path, one, **STATIC, ISPIN=2, MAGMOM="1*0.6", LDAUU="4.0")
+    assert run_stand_in(tmp_path).returncode == 0
+    found = Vasprun(tmp_path / "vasprun.xml", parse_potcar_file=False)
+    assert found.parameters["MAGMOM"] == found.incar["MAGMOM"] == [0.6]
+    assert found.incar["LDAUU"] == [4.0]
+    assert found.is_spin

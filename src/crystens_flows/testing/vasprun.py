@@ -16,6 +16,9 @@ from crystens_flows.testing.inputs import Inputs
 from crystens_flows.testing.kpoints import Mesh
 from crystens_flows.testing.version import STAND_IN_VERSION
 
+_LISTS = {"MAGMOM", "ROPT", "LDAUL", "LDAUU", "LDAUJ"}
+"""Tags with a value for each atom or element, which are lists where there is one alone, too."""
+
 
 class VasprunWriter:
     """
@@ -111,7 +114,7 @@ def _tag(name: str, text: str) -> str:
             words = [f"{float(re.sub('[dD]', 'e', text)):.8E}"]
     else:
         return f'<i type="string" name="{name}">{escape(text)}</i>'
-    element = "i" if len(words) == 1 else "v"
+    element = "i" if len(words) == 1 and name not in _LISTS else "v"
     typed = f'type="{kind}" ' if kind else ""
     return f'<{element} {typed}name="{name}"> {" ".join(words)} </{element}>'
 
