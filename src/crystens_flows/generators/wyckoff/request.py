@@ -67,10 +67,9 @@ class Request:
             )
         if self.formula is not None and not self.compositions:
             raise InputError(self._why_no_composition())
-        if self.n_sites is not None and self.n_sites < len(self.elements):
-            raise InputError(
-                f"{self.n_sites} sites cannot hold {len(self.elements)} elements: ask for more"
-            )
+        elements = len(self.elements)
+        if self.n_sites is not None and self.n_sites < elements:
+            raise InputError(f"{self.n_sites} sites cannot hold {elements} elements: ask for more")
 
     @cached_property
     def elements(self) -> tuple[int, ...]:
