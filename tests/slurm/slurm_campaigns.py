@@ -23,7 +23,7 @@ SMALL = {
     "campaign": "small",
     "n_samples": 6,
     "seed": 3,
-    "chunk_size": 4,
+    "chunk_size": 6,
     "screening": {
         "models": ["cgcnn"],
         "known": None,

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -47,14 +48,20 @@ def blocks(text: str) -> list[str]:
     return [typed or f"run_out {waited}\n" for typed, waited in found]
 
 
-def test_the_page_ends_with_candidates_in_mongodb(mongo_uri, tmp_path):
+@pytest.fixture
+def home():
+    """Make a home whose name is as short as homes are: there are sockets in it."""
+    with tempfile.TemporaryDirectory(prefix="home-") as folder:
+        yield Path(folder)
+
+
+def test_the_page_ends_with_candidates_in_mongodb(mongo_uri, home, tmp_path):
     page = PAGE.read_text()
     script = BEGIN + "".join(blocks(page))
     assert script.count(DATABASE) == 1
     script = script.replace(DATABASE, mongo_uri)
-    clone, home = tmp_path / "clone", tmp_path / "home"
+    clone = tmp_path / "clone"
     clone.mkdir()
-    home.mkdir()
     for each in ("Makefile", "constraints.txt", "pyproject.toml", "scripts", "src", "tests"):
         (clone / each).symlink_to(ROOT / each)
     (clone / ".venv").symlink_to(sys.prefix)

@@ -102,12 +102,12 @@ def test_a_campaign_and_its_extension_through_sbatch(files, slurm, tmp_path):
     assert len(ended) == len(list(backend.jobs()))  # each was submitted once
 
     before += len(ended)
-    extended = crystens("extend", path, "-n", "4")
+    extended = crystens("extend", path, "-n", "2")
     assert extended.returncode == 0, extended.stderr
     with qlaunch(folder, tmp_path / "runs") as log:
         until(lambda: all_ended(backend), seconds=1200, log=log)
     assert {status for _, status in by_stage(backend)} == {"finished"}, by_stage(backend)
-    check_candidates(where["store"], SMALL["n_samples"] + 4, n_relaxed=2)
+    check_candidates(where["store"], SMALL["n_samples"] + 2, n_relaxed=2)
     asked = {(each["Name"], each["Partition"]) for each in slurm.ended()[before:]}
     assert asked == {("crystens-cpu", "cpu"), ("crystens-gpu", "gpu")}
 
@@ -117,7 +117,7 @@ def test_a_job_that_runs_out_of_walltime(files, slurm, tmp_path):
     vasp, calls = slow_vasp(tmp_path, seconds=70)
     folder, where, _ = files(vasp)
     stages = {"relax": {"resources": {"time": "00:01:00", "ntasks": 1}}}
-    path = write_campaign(tmp_path, chunk_size=6, stages=stages, **where)
+    path = write_campaign(tmp_path, stages=stages, **where)
     backend = submitted(path)
     with qlaunch(folder, tmp_path / "runs", "-r", queues=QUEUES[:1]) as log:
         until(lambda: failed_jobs(backend.jobs(), "walltime"), seconds=1200, log=log)
@@ -131,7 +131,7 @@ def test_a_job_that_runs_out_of_walltime(files, slurm, tmp_path):
     finished = finished_jobs(backend)
 
     stages["relax"]["resources"]["time"] = "00:05:00"
-    write_campaign(tmp_path, chunk_size=6, stages=stages, **where)
+    write_campaign(tmp_path, stages=stages, **where)
     retried = crystens("retry", path, "--reason", "walltime")
     assert retried.returncode == 0, retried.stderr
     assert "1 failed jobs found" in retried.stderr
@@ -157,7 +157,7 @@ def test_a_job_that_is_cancelled_in_the_queue(files, slurm, tmp_path):
     """A rocket that took what was waiting, ended before it could say so."""
     vasp, calls = slow_vasp(tmp_path, seconds=60)
     folder, where, _ = files(vasp)
-    path = write_campaign(tmp_path, chunk_size=6, **where)
+    path = write_campaign(tmp_path, **where)
     backend = submitted(path)
 
     def relaxing():

@@ -93,30 +93,31 @@ def test_a_campaign_through_sbatch(project, slurm, tmp_path):
 def test_a_job_that_runs_out_of_walltime(project, slurm, tmp_path):
     """It is ended by SLURM, told of, given more time, and runs; nothing else runs twice."""
     make, _ = project
+    before = len(slurm.ended())
     vasp, calls = slow_vasp(tmp_path, seconds=70)
     store = make(vasp)
     stages = {"relax": {**RELAXATION, "resources": {"time": "00:01:00", "ntasks": 1}}}
-    path = write_campaign(tmp_path, chunk_size=6, **HERE, stages=stages)
+    path = write_campaign(tmp_path, **HERE, stages=stages)
     backend = submitted(path)
     run_until(lambda: all_ended(backend), tmp_path / "runner.log", seconds=1200)
-    assert slurm.ended()[-1]["JobState"] == "TIMEOUT"
-    (failed,) = (job for job in failed_jobs(backend.jobs(), "walltime used up"))
+    (ended,) = (each for each in slurm.ended()[before:] if each["JobState"] != "COMPLETED")
+    assert (ended["Name"], ended["JobState"]) == ("crystens_relax_1", "TIMEOUT")
+    (failed,) = failed_jobs(backend.jobs(), "walltime used up")
     assert failed.name == "crystens relax 1"
     assert "walltime used up: SLURM ended job" in " ".join(status_text(path).split())
     assert not calls.exists()
     check_candidates(store, SMALL["n_samples"], n_relaxed=0)
-    finished = finished_jobs(backend)
+    finished, before = finished_jobs(backend), len(slurm.ended())
 
     stages["relax"]["resources"]["time"] = "00:05:00"
-    write_campaign(tmp_path, chunk_size=6, **HERE, stages=stages)
+    write_campaign(tmp_path, **HERE, stages=stages)
     retried = crystens("retry", path, "--reason", "walltime")
     assert retried.returncode == 0, retried.stderr
     assert "1 failed jobs found" in retried.stderr
     run_until(lambda: all_ended(backend), tmp_path / "runner-again.log", seconds=1200)
     assert {status for _, status in by_stage(backend)} == {"finished"}, by_stage(backend)
-    steps = [each for each in slurm.ended() if each["Name"].startswith("crystens_relax")][-5:]
-    assert [each["TimeLimit"] for each in steps] == ["1", "5", "5", "5", "5"]
-    assert [each["JobState"] for each in steps] == ["TIMEOUT", *["COMPLETED"] * 4]
+    again = [(each["Name"], each["TimeLimit"], each["JobState"]) for each in slurm.ended()[before:]]
+    assert again == [(f"crystens_relax_{k}", "5", "COMPLETED") for k in (1, 2, 3, 4)]
     assert len(calls.read_text().splitlines()) == 4
     assert finished_jobs(backend).items() >= finished.items()
     check_candidates(store, SMALL["n_samples"])
@@ -132,7 +133,7 @@ def test_a_batch_that_runs_out_of_walltime(project, slurm, tmp_path):
     spec["workers"]["batch"]["resources"]["time"] = "00:01:00"
     file.write_text(yaml.safe_dump(spec))
     stages = {"relax": {"worker": "batch"}}
-    path = write_campaign(tmp_path, chunk_size=6, **HERE, stages=stages)
+    path = write_campaign(tmp_path, **HERE, stages=stages)
     backend = submitted(path)
     run_until(lambda: all_ended(backend), tmp_path / "runner.log", seconds=1200)
     (failed,) = (job for job in failed_jobs(backend.jobs(), "walltime used up"))
