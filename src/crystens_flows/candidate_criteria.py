@@ -21,6 +21,9 @@ OPERATORS = frozenset(
 MAX_LENGTH = 500
 """Of a name or formula, characters."""
 
+MAX_LEVELS = 20
+"""Of criteria within criteria."""
+
 _PATH_PART = re.compile(r"[A-Za-z0-9_@()+-]+")
 _LARGEST = 2**63  # what BSON has no integer for
 _NOT_SORTED = frozenset(
@@ -98,7 +101,7 @@ def check_field(name: Any) -> str:
         raise InputError(
             f"candidates have no field {name!r}; known: {', '.join(CandidateDocument.model_fields)}"
         )
-    return str(name)
+    return str.__str__(name)
 
 
 def check_sort(name: Any) -> str:
@@ -132,36 +135,52 @@ def check_criteria(criteria: Any) -> dict[str, Any]:
     Returns
     -------
     dict
-        The same.
+        The same, of plain dictionaries, lists, text, numbers and times alone.
 
     Raises
     ------
     InputError
-        If it names what is no field, or holds an operator not in :data:`OPERATORS`.
+        If it names what is no field, holds an operator not in :data:`OPERATORS`, a value of
+        another kind, or more levels than :data:`MAX_LEVELS`.
     """
+    return _checked(criteria, 0)
+
+
+def _checked(criteria: Any, level: int) -> dict[str, Any]:
     if not isinstance(criteria, dict):
         raise InputError(f"criteria must be a dictionary, not {type(criteria).__name__}")
+    found: dict[str, Any] = {}
     for name, condition in criteria.items():
         if name in ("$and", "$or", "$nor"):
-            for part in check_members(condition, name):
-                check_criteria(part)
+            parts = check_members(condition, name)
+            found[str(name)] = [_checked(part, _deeper(level)) for part in parts]
         else:
-            check_field(name)
-            _check_condition(condition)
-    return criteria
+            found[check_field(name)] = _condition(condition, _deeper(level))
+    return found
 
 
-def _check_condition(condition: Any) -> None:
+def _deeper(level: int) -> int:
+    if level >= MAX_LEVELS:
+        raise InputError(f"criteria have more than {MAX_LEVELS} levels")
+    return level + 1
+
+
+def _condition(condition: Any, level: int) -> Any:
     if isinstance(condition, dict):
+        found = {}
         for name, value in condition.items():
-            check_text(name, "operator or name")
-            if name.startswith("$") and name not in OPERATORS:
-                raise InputError(f"{name!r} is no operator that criteria may hold")
-            _check_condition(value)
-    elif isinstance(condition, list | tuple):
-        for value in condition:
-            _check_condition(value)
-    elif not isinstance(condition, str | int | float | datetime | None) or (
+            plain = check_text(name, "operator or name")
+            if plain.startswith("$") and plain not in OPERATORS:
+                raise InputError(f"{plain!r} is no operator that criteria may hold")
+            found[plain] = _condition(value, _deeper(level))
+        return found
+    if isinstance(condition, list | tuple):
+        return [_condition(value, _deeper(level)) for value in condition]
+    # subclasses of text may be more than text, as the code of pymongo is
+    if isinstance(condition, str):
+        return str.__str__(condition)
+    if not isinstance(condition, int | float | datetime | None) or (
         isinstance(condition, int) and abs(condition) >= _LARGEST
     ):
         raise InputError(f"criteria cannot hold {condition!r}")
+    return condition

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -131,7 +134,8 @@ def _a_file_each(
             raise InputError(f"candidate {identifier!r} cannot be the name of a file")
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{identifier}{kind.suffix}"
-        path.write_text(structure.to(fmt=kind.value))  # type: ignore[arg-type]
+        with _new_file(path) as stream:
+            stream.write(structure.to(fmt=kind.value))  # type: ignore[arg-type]
         written.append(path)
     return written, without
 
@@ -139,36 +143,48 @@ def _a_file_each(
 def _one_file(
     candidates: Iterable[Candidate], folder: Path, kind: ExportFormat
 ) -> tuple[list[Path], list[str]]:
-    path, temporary = folder / f"candidates{kind.suffix}", folder / f".candidates{kind.suffix}.tmp"
+    path = folder / f"candidates{kind.suffix}"
     without: list[str] = []
-    stream: TextIO | None = None
-    n_written = 0
-    try:
+    with ExitStack() as stack:
+        stream: TextIO | None = None
         for candidate in candidates:
-            if stream is None:
-                folder.mkdir(parents=True, exist_ok=True)
-                stream = temporary.open("w", newline="")
-                if kind is ExportFormat.CSV:
-                    csv.writer(stream, lineterminator="\n").writerow(RECORD_FIELDS)
             if kind is ExportFormat.CSV:
-                row = [_value(candidate, name) for name in RECORD_FIELDS]
-                csv.writer(stream, lineterminator="\n").writerow(row)
+                text = _csv_row(_value(candidate, name) for name in RECORD_FIELDS)
             elif (structure := final_structure(candidate)) is not None:
-                stream.write(extxyz_frame(candidate, structure))
+                text = extxyz_frame(candidate, structure)
             else:
                 without.append(str(_value(candidate, "candidate_id")))
                 continue
-            n_written += 1
-        if n_written:
-            assert stream is not None
-            stream.close()
-            temporary.replace(path)
-            return [path], without
-        return [], without
+            if stream is None:
+                folder.mkdir(parents=True, exist_ok=True)
+                stream = stack.enter_context(_new_file(path))
+                stream.write(_csv_row(RECORD_FIELDS) if kind is ExportFormat.CSV else "")
+            stream.write(text)
+    return ([] if stream is None else [path]), without
+
+
+def _csv_row(values: Iterable[Any]) -> str:
+    row = StringIO()
+    csv.writer(row, lineterminator="\n").writerow(values)
+    return row.getvalue()
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[TextIO]:
+    """
+    Open a file that takes its place whole; where a link is, the link goes, not what it leads to.
+
+    Nothing is left where an error ends it.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        with open(number, "w", newline="") as stream:  # noqa: PTH123 - it is open already
+            yield stream
+        temporary.replace(path)
     finally:
-        if stream is not None:
-            stream.close()
-            temporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def final_structure(candidate: Candidate) -> Structure | None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import typer
 
+from crystens_flows.masking import without_password
+
 # Where this class is differs by the version of typer.
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
@@ -61,7 +63,7 @@ def failure_line(exc: Exception) -> str | None:
         return _one_line(f"{where}{exc.strerror or exc or type(exc).__name__}")
     # By name, for importing pymongo takes long.
     if _STORE_ERRORS & {f"{kind.__module__}.{kind.__name__}" for kind in type(exc).__mro__}:
-        first = str(exc).split(", Timeout:")[0].split(", full error")[0]
+        first = without_password(str(exc)).split(", Timeout:")[0].split(", full error")[0]
         return _one_line(f"the store can no longer be used: {first}; start again when it is back")
     return None
 

@@ -8,6 +8,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -36,6 +37,8 @@ ID_NAMES = ("material_id", "entry_id")
 """Under which names the id stands in the sources."""
 
 MAX_REASON = 200
+MAX_UNPACKED = 10**8
+"""Bytes of a file of one structure, unpacked; one of 52 sites has some thousand."""
 
 Made = TypeVar("Made")
 
@@ -171,7 +174,11 @@ def _structure(entry: Entry) -> Structure:
 
 def _text(path: str) -> str:
     raw = Path(path).read_bytes()
-    return (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode()
+    if raw[:2] == b"\x1f\x8b":
+        raw = gzip.GzipFile(fileobj=BytesIO(raw)).read(MAX_UNPACKED + 1)
+        if len(raw) > MAX_UNPACKED:
+            raise ValueError(f"it unpacks to more than {MAX_UNPACKED} bytes")
+    return raw.decode()
 
 
 def _plain(structure: Structure) -> Structure:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import base64
+import math
 import zlib
 from typing import Any
 
 import numpy as np
 from monty.json import MSONable
+
+from crystens_flows.errors import InputError
+
+MAX_BYTES = 2**30
+"""Of an array; a chunk of 1000 CrysTens has a sixteenth."""
 
 
 class ArrayBlob(MSONable):
@@ -38,11 +44,19 @@ class ArrayBlob(MSONable):
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> ArrayBlob:
-        """Restore the array from :meth:`as_dict`."""
-        raw = zlib.decompress(base64.b64decode(d["zlib_base64"]))
+        """Restore the array from :meth:`as_dict`; what is no such array is refused unread."""
         dtype = d["dtype"]
         if not isinstance(dtype, str):
             dtype = [(name, *rest) for name, *rest in dtype]
+        dtype = np.dtype(dtype)
+        size = math.prod(d["shape"]) * dtype.itemsize
+        if dtype.hasobject or not 0 <= size <= MAX_BYTES:
+            raise InputError(f"an array of type {dtype} and shape {d['shape']} is not read")
+        # no more than it says, however far it would unpack
+        unpacking = zlib.decompressobj()
+        raw = unpacking.decompress(base64.b64decode(d["zlib_base64"]), size + 1)
+        if len(raw) != size or not unpacking.eof:
+            raise InputError(f"an array of shape {d['shape']} has not the bytes that it says")
         return cls(np.frombuffer(raw, dtype=dtype).reshape(d["shape"]).copy())
 
     def _dtype(self) -> Any:

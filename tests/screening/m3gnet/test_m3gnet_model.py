@@ -272,7 +272,7 @@ def test_a_folder_names_no_class_outside_matgl(trained_folder, tmp_path):
     shutil.copytree(trained_folder, folder)
     described = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(json.dumps(described | {"@module": "os"}))
-    with pytest.raises(CheckpointError, match="its class is of os"):
+    with pytest.raises(CheckpointError, match=r"its class is os"):
         load_m3gnet(folder)
 
 

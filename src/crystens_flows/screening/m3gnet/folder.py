@@ -179,9 +179,8 @@ def read_network(folder: Path) -> Any:
     matgl = import_matgl("matgl")
     try:
         described = json.loads((folder / "model.json").read_text())
-        # matgl imports whatever module stands there
-        if not str(described["@module"]).startswith("matgl."):
-            raise ValueError(f"its class is of {described['@module']}")
+        # matgl imports whatever modules stand there, and makes objects of their classes
+        _check_modules(folder, described)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model = matgl.load_model(folder)
@@ -197,6 +196,23 @@ def read_network(folder: Path) -> Any:
             "give a model of the formation energy"
         )
     return model.to("cpu").eval()
+
+
+def _check_modules(folder: Path, described: dict[str, Any]) -> None:
+    """Raise ValueError if a model names a class that is not matgl's own."""
+    import torch
+
+    # imported, it also tells torch which types may be in matgl's files
+    resolve = import_matgl("matgl.utils.io")._resolve_module
+    arguments = torch.load(folder / "model.pt", map_location="cpu", weights_only=True)
+    for each in (described, *arguments.values()):
+        if isinstance(each, dict) and "@module" in each:
+            module, name = str(each["@module"]), str(each.get("@class"))
+            found: Any = None
+            if module.startswith("matgl."):
+                found = getattr(import_matgl(resolve(module)), name, None)
+            if not str(getattr(found, "__module__", None)).startswith("matgl."):
+                raise ValueError(f"its class is {module}.{name}")
 
 
 def is_complete(folder: Path) -> bool:
