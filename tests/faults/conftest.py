@@ -13,7 +13,9 @@ sys.path.append(str(HERE.parent / "campaign"))
 
 # ruff: noqa: E402 - the folder beside this one is looked into first
 from campaign_managers import crystens, store_files, write_project
-from fault_campaigns import SURVIVED, Watch, candidates, write_campaign
+from fault_campaigns import SMALL, SURVIVED, Watch, candidates, write_campaign
+
+from crystens_flows.testing import stand_in_command, write_potcars
 
 
 def pytest_ignore_collect(collection_path, config):
@@ -38,6 +40,44 @@ def undisturbed(tmp_path_factory):
     assert len(found) == 6
     assert sum(docs[0]["status"] == "relaxed" for docs in found.values()) == 2
     return found
+
+
+VASP = {
+    "n_samples": 3,
+    "tune": False,
+    "screening": {**SMALL["screening"], "selection": {"n_pool": 3, "n_select": 1}},
+    "relaxer": {"engine": "vasp", "steps": 2},
+}
+
+
+@pytest.fixture
+def failing_vasp(tmp_path, monkeypatch):
+    """
+    Let jobs find a VASP that cannot be started for the second relaxation, until a file is there.
+
+    Returns the changes of the campaign, its candidates where VASP can, and the file.
+    """
+    pytest.importorskip("atomate2.vasp", reason="the relaxations are jobs of atomate2")
+    repaired, calls = tmp_path / "repaired", tmp_path / "calls"
+    monkeypatch.setenv("PMG_VASP_PSP_DIR", str(write_potcars(tmp_path / "potcars").absolute()))
+    monkeypatch.setenv("ATOMATE2_VASP_CMD", stand_in_command(calls=calls))
+    folder = tmp_path / "undisturbed"
+    folder.mkdir()
+    done = crystens("submit", write_campaign(folder, folder=str(folder / "run"), **VASP))
+    assert done.returncode == 0, done.stderr
+    stores = folder / "run" / "store"
+    assert crystens("build", "--store", stores, "--accept-stand-in").returncode == 0
+    expected = candidates(stores)
+    assert len(calls.read_text().splitlines()) == 4
+    calls.unlink()
+    script = tmp_path / "vasp.sh"
+    script.write_text(
+        f"if [ ! -e {repaired} ] && [ $(cat {calls} 2>/dev/null | wc -l) -ge 1 ]; then\n"
+        "  echo the licence server does not answer >&2; exit 1\nfi\n"
+        f"exec {stand_in_command(calls=calls)}\n"
+    )
+    monkeypatch.setenv("ATOMATE2_VASP_CMD", f"sh {script}")
+    return VASP, expected, repaired
 
 
 @pytest.fixture

@@ -198,3 +198,15 @@ def comes_late(what, path, watch, expected, store, run):
     assert sum(doc["status"] == "relaxed" for (doc,) in found.values()) == 4  # two of each
     assert status(path)["n_samples"] == 6
     assert "0 failed jobs found" in crystens("retry", path).stderr
+
+
+def step_failed(path, store, expected):
+    """Check that status and candidate say which step of the one relaxation failed."""
+    assert "relax" in reasons(path)
+    done = {each["stage"]: each["finished"] for each in status(path)["stages"]}
+    assert done["relax"] == 1
+    assert crystens("build", "--store", store, "--accept-stand-in").returncode == 0
+    (relaxed,) = (key for key, (doc,) in expected.items() if doc["status"] == "relaxed")
+    (found,) = candidates(store)[relaxed]
+    assert found["status"] == "rejected"
+    assert found["reason"].startswith("relaxation failed: step 2 of 4")

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 from campaign_managers import crystens
-from fault_campaigns import KILLED_IN, comes_late, reasons, survived, wait_until
+from fault_campaigns import KILLED_IN, comes_late, reasons, step_failed, survived, wait_until
 from fault_workers import all_rockets, rlaunch
 
 pytestmark = [pytest.mark.mongo, pytest.mark.slow]
@@ -67,3 +67,17 @@ def states(path):
 
     backend = find_backend(read_campaign(path))
     return [each["state"] for each in backend.launchpad.fireworks.find({}, ["state"])]
+
+
+def test_a_step_of_a_relaxation_fails(mongo_uri, tmp_path, watch, fireworks_campaign, failing_vasp):
+    """VASP cannot be started for the second; then it can, and the first is not done again."""
+    changes, expected, repaired = failing_vasp
+    path, store = fireworks_campaign(mongo_uri, **changes)
+    all_rockets(tmp_path)
+    step_failed(path, store, expected)
+    repaired.touch()
+    retried = crystens("retry", path, "--stage", "relax")
+    assert "  not " not in retried.stderr, retried.stderr
+    all_rockets(tmp_path)
+    assert crystens("build", "--store", store, "--accept-stand-in").returncode == 0
+    survived("FireWorks, a step of a relaxation fails", path, watch, store, expected)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from campaign_managers import crystens
-from fault_campaigns import KILLED_IN, comes_late, reasons, status, survived
+from fault_campaigns import KILLED_IN, comes_late, reasons, status, step_failed, survived
 from fault_workers import jf_runner, running, wait_until_ended
 
 from crystens_flows.campaign.backends import find_backend
@@ -93,3 +93,18 @@ def test_a_chunk_comes_late(mongo_uri, tmp_path, watch, jf_campaign, undisturbed
             wait_until_ended(path, tmp_path)
 
         comes_late("jobflow-remote", path, watch, undisturbed, store, run)
+
+
+def test_a_step_of_a_relaxation_fails(mongo_uri, tmp_path, watch, jf_campaign, failing_vasp):
+    """VASP cannot be started for the second; then it can, and the first is not done again."""
+    changes, expected, repaired = failing_vasp
+    path, store = jf_campaign(mongo_uri, **changes)
+    with running(tmp_path):
+        wait_until_ended(path, tmp_path)
+        step_failed(path, store, expected)
+        repaired.touch()
+        retried = crystens("retry", path, "--stage", "relax")
+        assert "  not " not in retried.stderr, retried.stderr
+        wait_until_ended(path, tmp_path)
+    assert crystens("build", "--store", store, "--accept-stand-in").returncode == 0
+    survived("jobflow-remote, a step of a relaxation fails", path, watch, store, expected)
