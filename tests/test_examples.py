@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from pymatgen.core import Lattice, Structure
 
+from crystens_flows.flows import DiscoveryFlowMaker
+
 ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
@@ -94,3 +96,22 @@ def test_screening_script(tmp_path):
     printed = run([path, "salt.cif", "nothing.cif", "-n", "1"], folder=tmp_path)
     assert "left out: nothing.cif" in printed
     assert re.search(r"NaCl\s+relaxed", printed)
+
+
+def test_the_page_of_pipelines_shows_what_the_scripts_do():
+    """Each of its blocks stands in a script, or is run here on a flow."""
+    page = (ROOT / "docs" / "pipelines.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    scripts = {file.name: file.read_text() for file in (ROOT / "workflows").glob("*.py")}
+    lines = {line.strip() for text in scripts.values() for line in text.splitlines()}
+    *shown, run_config = blocks
+    for block in shown:
+        assert {line.strip() for line in block.splitlines()} <= lines
+    for name in re.findall(r"workflows/(\w+\.py)", page):
+        assert name in scripts
+    remote = pytest.importorskip("jobflow_remote", reason="it says where jobs run")
+    flow = DiscoveryFlowMaker().make(2)
+    exec(run_config, {"set_run_config": remote.set_run_config, "flow": flow})
+    for job in flow.jobs:
+        relaxes = job.name.startswith("crystens relax")
+        assert job.config.manager_config["worker"] == ("vasp" if relaxes else "local")
