@@ -23,6 +23,9 @@ from pymatgen.core import Lattice, Structure
 
 import local_jobs
 from crystens_flows import local
+from crystens_flows.campaign.backends import find_backend
+from crystens_flows.campaign.file import read_campaign
+from crystens_flows.campaign.submission import submit_campaign
 from crystens_flows.candidate_criteria import MAX_LEVELS, OPERATORS, check_criteria
 from crystens_flows.candidate_export import export
 from crystens_flows.candidate_filters import filter_criteria
@@ -160,6 +163,18 @@ class TestExport:
             export(broken(), tmp_path, kind)
         assert (tmp_path / name).read_text() == "before"
         assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/b", "..", ".x"])
+def test_a_campaign_leads_to_no_other_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "campaign.yaml"
+    file.write_text(json.dumps({"campaign": name, "n_samples": 2}))
+    with pytest.raises(InputError, match="cannot be the name of a folder: give folder"):
+        submit_campaign(find_backend(read_campaign(file)))
+    assert [each.name for each in tmp_path.iterdir()] == ["campaign.yaml"]
+    named = find_backend(read_campaign(file, ["folder=here"]))
+    assert named.folder == tmp_path / "here"
 
 
 class TestFlows:

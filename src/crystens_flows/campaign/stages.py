@@ -22,7 +22,10 @@ JOB_NAMES: dict[str, tuple[str, ...]] = {
     "select": ("crystens select",),
     "tune": ("crystens tune",),
     "relax": tuple(f"crystens relax {step}" for step in ("1", "2", "3", "4", "static", "batch")),
-    "collect": ("crystens relax selected", "crystens relax summary", "crystens collect"),
+    "collect": (
+        *("crystens relax selected", "crystens relax summary", "crystens collect"),
+        "crystens follow",
+    ),
 }
 """What the names of the jobs of a stage begin with; routing takes them too."""
 

@@ -43,8 +43,11 @@ class LocalBackend(Backend):
 
     @property
     def folder(self) -> Path:
-        """Folder of the campaign."""
-        return Path(self.campaign.folder or self.campaign.campaign)
+        """Folder of the campaign: that which is named, else one of its name here."""
+        name = self.campaign.campaign
+        if self.campaign.folder is None and (Path(name).name != name or name.startswith(".")):
+            raise InputError(f"campaign {name!r} cannot be the name of a folder: give folder too")
+        return Path(self.campaign.folder or name)
 
     def store(self) -> str | Path | None:
         """Return the store that is named, else that in the folder of the campaign."""
