@@ -184,7 +184,10 @@ def read_network(folder: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model = matgl.load_model(folder)
-    except (ValueError, KeyError, TypeError, RuntimeError, OSError, pickle.PickleError) as exc:
+    except (
+        *(ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError, EOFError),
+        *(ImportError, pickle.PickleError),
+    ) as exc:
         cause = str(exc.__cause__ or exc).splitlines() or [type(exc).__name__]
         raise CheckpointError(
             f"{folder} holds no model that matgl {matgl.__version__} can read ({cause[0]}): copy "
