@@ -41,8 +41,8 @@ from crystens_flows.representation import MAX_SITES, render
 if TYPE_CHECKING:
     from crystens_flows.datasets import Dataset
 
-DEFAULT_STEPS = 12_000
-SPECIFICATION_SHARE = 0.5
+DEFAULT_STEPS = 16_000
+SPECIFICATION_SHARE = 0.4
 """Steps of the specification model for each of the flow network."""
 
 COORDINATE_DECIMALS = 8
@@ -129,7 +129,7 @@ class WyckoffGenerator(Generator):
         Train on the ``train`` split of a data set and save the result in `folder`.
 
         See :meth:`Generator.fit`; `steps` is the number of steps of the flow network (default
-        12000), the specification model takes half as many.
+        16000), the specification model takes two fifths of it.
         """
         read_settings(NoSettings, settings, cls.kind)
         steps = DEFAULT_STEPS if steps is None else steps

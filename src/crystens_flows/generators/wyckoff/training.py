@@ -47,7 +47,7 @@ PROPERTY_DROPOUT = 0.5
 """How often energy and gap, each by itself, are kept from the specification model."""
 
 LATTICE_WEIGHT = 0.5
-MAX_PAIRS = 16_000
+MAX_PAIRS = 8_000
 """Most pairs of a first site and a site in a batch, padding included."""
 
 
