@@ -10,6 +10,10 @@ from pathlib import Path
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
+from crystens_flows.flows import DiscoveryFlowMaker
+from crystens_flows.jobs import CGCNNPrefilterMaker, SelectMaker, ValidityPrefilterMaker
+from crystens_flows.screening.selection import SelectionRules
+
 WORKFLOWS = Path(__file__).parents[1] / "workflows"
 SCRIPTS = ("prefilter_own_flow", "relax_generated", "elastic_and_bands", "vasp_with_powerups")
 
@@ -45,3 +49,17 @@ def run_script(name: str, *arguments: object, monkeypatch, capsys) -> str:
         warnings.simplefilter("ignore")
         runpy.run_path(str(path), run_name="__main__")
     return capsys.readouterr().out
+
+
+def own_flow(structures, **others):
+    """Screen quickly and select all."""
+    maker = DiscoveryFlowMaker(
+        screen_makers=[
+            ValidityPrefilterMaker(),
+            CGCNNPrefilterMaker(max_formation_energy_per_atom=None),
+        ],
+        select_maker=SelectMaker(rules=SelectionRules.paper(n_pool=3, n_select=3), hull=None),
+        tune_maker=None,
+        **others,
+    )
+    return maker.make_from_structures(structures, campaign="own")
