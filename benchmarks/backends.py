@@ -11,8 +11,9 @@ until the last job is over, less what the jobs took:
 
 run
     For each job, its own run time, as managers give it: `Job.run`, from the reading of its input to
-    the storing of its output, with all that its function imports (torch, matgl); and the time for
-    importing the modules that the job is made of, as it is read.
+    the storing of its output (which the local runner does after it), with all that its function
+    imports (torch, matgl); and the time for importing the modules that the job is made of, as it
+    is read.
 work
     The same with the job's own function in place of `Job.run`: getting the input from the store,
     converting the output and storing it count as overhead too.
@@ -23,8 +24,8 @@ shortest time in which as many workers could have done it, one job after another
 which they began, each after those it needs.
 
 It is divided by the overhead of as many jobs that do nothing, each after as many as that of the
-campaign it stands for, on the same manager: the mean of one flow of them before the campaign, and
-one after it. The last line is JSON.
+campaign it stands for, on the same manager: the median of some flows of them, before the campaign
+and after it. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ import argparse
 import contextlib
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -77,6 +79,8 @@ class Run:
     """A campaign and flows of empty jobs on one manager."""
 
     kind = ""
+    repeats = 3
+    """Flows of empty jobs before the campaign, and after it."""
 
     def __init__(self, folder: Path, campaign: dict[str, Any]) -> None:
         self.folder = folder
@@ -115,7 +119,13 @@ class Run:
         notes = self.folder / "jobs.jsonl"
         notes.write_text("")
         wall = self.work(what, shape)
-        jobs = [json.loads(line) for line in notes.read_text().splitlines()]
+        jobs: list[dict[str, Any]] = []
+        for line in notes.read_text().splitlines():
+            note = json.loads(line)
+            if "name" in note:
+                jobs.append({"store_seconds": 0.0, **note})
+            else:  # of the job that the local runner has just run
+                jobs[-1] |= note
         print(f"  {self.kind}, {what}: {len(jobs)} jobs in {wall:.1f} s", flush=True)
         return {"wall": wall, "jobs": jobs, "before": self.before()}
 
@@ -181,6 +191,7 @@ class JobflowRemote(Run):
     """A project whose one worker runs two jobs at a time, and its runner."""
 
     kind = "jf"
+    repeats = 1
     uri = ""
     delay = 1.0
 
@@ -309,6 +320,22 @@ def started_by(folder: Path) -> dict[str, list[list[int]]]:
     return found
 
 
+def time_stores(notes: Path) -> None:
+    """Note how long outputs are stored by the local runner, which does it after `Job.run`."""
+    from crystens_flows import local
+
+    release = local._HoldingStore.release
+
+    def timed(store: Any) -> None:
+        began = time.perf_counter()
+        release(store)
+        seconds = time.perf_counter() - began
+        with notes.open("a") as stream:
+            stream.write(json.dumps({"store_seconds": seconds}) + "\n")
+
+    local._HoldingStore.release = timed  # type: ignore[method-assign]
+
+
 def run_here(kind: str, what: str, folder: Path) -> dict[str, Any]:
     """Run jobs in this process, by the local runner or by rapidfire of FireWorks."""
     shape = json.loads((folder / "shape.json").read_text())
@@ -317,6 +344,7 @@ def run_here(kind: str, what: str, folder: Path) -> dict[str, Any]:
         from crystens_flows.local import run
         from crystens_flows.stores import open_stores
 
+        time_stores(folder / "jobs.jsonl")
         stores = open_stores(folder / "store")
         place = folder / f"run-{what}-{time.time_ns()}"
         began = time.perf_counter()
@@ -357,6 +385,8 @@ def work_of(found: dict[str, Any], measure: str, at_once: int) -> float:
         ready = max((ended.get(uuid, 0.0) for uuid in before), default=0.0)
         worker = min(range(at_once), key=lambda k: free[k])
         seconds = job[names[1]] - job[names[0]] + job["import_seconds"]
+        if measure == "run":
+            seconds += job["store_seconds"]
         ended[job["uuid"]] = free[worker] = max(free[worker], ready) + seconds
     return max(ended.values())
 
@@ -395,7 +425,7 @@ def summary_of(run: Run, empty: list[dict[str, Any]], campaign: dict[str, Any]) 
         at_once = AT_ONCE[run.kind]
         over = campaign["wall"] - work_of(campaign, measure, at_once)
         nothing = [each["wall"] - work_of(each, measure, at_once) for each in empty]
-        ratio = over / (sum(nothing) / len(nothing))
+        ratio = over / statistics.median(nothing)
         result[measure] = {"overhead": over, "empty_overhead": nothing, "ratio": ratio}
     return result
 
@@ -410,14 +440,11 @@ def compare(kinds: list[str], campaign: dict[str, Any], folder: Path) -> dict[st
             continue
         run = each(folder / each.kind, campaign)
         with run.runner():
-            if each is Local:
-                first = run.measure("campaign")
-                shape = json.loads((run.folder / "shape.json").read_text())
-                empty = [run.measure("empty", shape) for _ in range(2)]
-            else:
-                empty = [run.measure("empty", shape)]
-                first = run.measure("campaign")
-                empty.append(run.measure("empty", shape))
+            # the shape is known once the campaign has run somewhere
+            empty = [run.measure("empty", shape) for _ in range(each.repeats) if shape]
+            first = run.measure("campaign")
+            shape = shape or json.loads((run.folder / "shape.json").read_text())
+            empty += [run.measure("empty", shape) for _ in range(each.repeats)]
         result[each.kind] = summary_of(run, empty, first)
         show(each.kind, result[each.kind])
         candidates[each.kind] = candidates_of(run)
