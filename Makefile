@@ -4,6 +4,7 @@
 # make test-slurm  installs SLURM and runs campaigns through it, with both workflow managers
 # make test-faults  kills workers, runners and databases, fills disks, and looks for what is lost
 # make bench  prints speeds, memory and quality
+# make bench-cluster  the same of stores and workflow managers, with a MongoDB (an hour or more)
 
 PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3.12),python3.11)
 VENV := .venv
@@ -11,10 +12,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_FOLDER := crystens-out
 BENCHMARKS := startup representation screening m3gnet potentials hull energy_above_hull \
-	duplicates tuning generator memory demo
+	duplicates tuning generator memory 'evaluation --samples 400 --stages 8 --relax 2' \
+	'builder -n 2000 --store embedded' 'scale --samples 500 2000 --crystals --screens cgcnn hull' demo
+CLUSTER_BENCHMARKS := builder queries 'scale --samples 1000 10000 --stages sample decode' backends
+RUN_BENCHMARK = set -- $$each; echo "== $$*"; name=$$1; shift; $(BIN)/python benchmarks/$$name.py "$$@"
 TWO_AT_A_TIME := $(if $(findstring no:xdist,$(PYTEST_ARGS)),,-n 2 --dist worksteal)
 
-.PHONY: setup demo test test-gpaw test-slurm test-faults lint bench clean help
+.PHONY: setup demo test test-gpaw test-slurm test-faults lint bench bench-cluster clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -59,9 +63,11 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup
-	@for name in $(BENCHMARKS); do \
-		echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; \
-	done
+	@for each in $(BENCHMARKS); do $(RUN_BENCHMARK) || exit 1; done
+
+bench-cluster: setup
+	tests/mongo_server/setup.sh
+	@for each in $(CLUSTER_BENCHMARKS); do $(RUN_BENCHMARK) || exit 1; done
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist tests/mongo_server/lib
