@@ -14,7 +14,7 @@ from campaign_managers import crystens
 
 from crystens_flows.campaign.backends import JobStatus, find_backend
 from crystens_flows.campaign.file import read_campaign
-from crystens_flows.campaign.stages import stage_of
+from crystens_flows.campaign.stages import STAGES, stage_of
 from crystens_flows.datasets import shipped
 from crystens_flows.stores import open_stores
 from crystens_flows.testing import stand_in_command
@@ -77,11 +77,12 @@ def by_stage(backend) -> Counter:
 
 
 def finished_jobs(backend) -> dict[str, object]:
-    """Return when each finished job ended, the collectors left out: they run again after others."""
+    """Return when each finished job ended, of the stages before the relaxations."""
+    before = STAGES[: STAGES.index("relax")]
     return {
         job.key: job.ended
         for job in backend.jobs()
-        if job.status is JobStatus.FINISHED and stage_of(job.name) not in ("relax", "collect")
+        if job.status is JobStatus.FINISHED and stage_of(job.name) in before
     }
 
 
