@@ -11,6 +11,7 @@ import security_jobs
 from crystens_flows import local
 from crystens_flows.campaign.backends.base import reason_of
 from crystens_flows.cli.errors import failure_line
+from crystens_flows.datasets.materials_project import MaterialsProject, no_answer
 from crystens_flows.errors import StoreError
 from crystens_flows.masking import SECRET_VARIABLES, without_password
 from crystens_flows.stores import open_stores
@@ -84,3 +85,12 @@ def test_uris_that_are_wrong(wrong):
     while shown is not None:
         assert SECRET not in str(shown)
         shown = None if shown.__suppress_context__ else shown.__cause__ or shown.__context__
+
+
+def test_keys_of_the_materials_project():
+    """As its client may quote them; a key need not be in the environment."""
+    error = no_answer(RuntimeError(f"403 for header X-API-KEY: {KEY}\nno"), KEY, "no network")
+    assert "(403 for header X-API-KEY: *** no)" in str(error)
+    source = MaterialsProject(chemsys=("Na-Cl",), api_key=KEY)
+    assert KEY not in repr(source)
+    assert source.api_key == KEY

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from crystens_flows.datasets.parse import Entry
 from crystens_flows.datasets.records import MAX_SITES, PROPERTIES
 from crystens_flows.errors import DatasetError, import_extra
+from crystens_flows.masking import without_password
 
 if TYPE_CHECKING:
     from emmet.core.summary import SummaryDoc
@@ -48,7 +49,7 @@ class MaterialsProject:
     elements: tuple[str, ...] | None = None
     material_ids: tuple[str, ...] | None = None
     max_energy_above_hull: float | None = None
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
 
     def open(self) -> tuple[Iterator[Entry], int]:
         """
@@ -80,13 +81,8 @@ class MaterialsProject:
             try:
                 with client.MPRester(key, mute_progress_bars=True) as rester:
                     return rester.materials.summary.search(all_fields=False, **options)
-            except Exception as exc:
-                # requests, the client and its models each raise their own kinds
-                reason = " ".join(str(exc).split())[:200]
-                raise DatasetError(
-                    f"the Materials Project gave no answer ({reason}): check the API key and "
-                    f"the network; {_OFFLINE}"
-                ) from exc
+            except Exception as exc:  # noqa: BLE001 - its client raises anything
+                raise no_answer(exc, key, _OFFLINE) from None
 
         ids = sorted(str(doc.material_id) for doc in search(fields=["material_id"], **criteria))
 
@@ -104,6 +100,33 @@ class MaterialsProject:
                     yield found.get(material_id, missing)
 
         return entries(), len(ids)
+
+
+def no_answer(exc: Exception, key: str, otherwise: str) -> DatasetError:
+    """
+    Say that the Materials Project did not answer, without the key, which errors may quote.
+
+    Raise it from None: workflow managers keep the whole traceback of a job that failed.
+
+    Parameters
+    ----------
+    exc
+        What its client raised.
+    key
+        The API key.
+    otherwise
+        What to do without a network, for the error.
+
+    Returns
+    -------
+    DatasetError
+        The error, in a line.
+    """
+    reason = without_password(" ".join(str(exc).split()), [key])[:200]
+    return DatasetError(
+        f"the Materials Project gave no answer ({reason}): check the API key and the network; "
+        f"{otherwise}"
+    )
 
 
 def find_api_key(api_key: str | None, otherwise: str) -> str:

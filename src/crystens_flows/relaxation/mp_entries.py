@@ -180,7 +180,7 @@ def _read_file(file: Path) -> list[Any]:
 
 
 def _download(system: set[str]) -> list[Any]:
-    from crystens_flows.datasets.materials_project import find_api_key
+    from crystens_flows.datasets.materials_project import find_api_key, no_answer
 
     offline = "without a network, give hull_entries, a file of entries"
     key = find_api_key(None, offline)
@@ -190,10 +190,7 @@ def _download(system: set[str]) -> list[Any]:
             found = rester.get_entries_in_chemsys(
                 sorted(system), additional_criteria={"thermo_types": [THERMO_TYPE]}
             )
-    except Exception as exc:  # requests, the client and its models each raise their own kinds
-        raise DatasetError(
-            f"the Materials Project gave no answer ({' '.join(str(exc).split())[:200]}): check the "
-            f"API key and the network; {offline}"
-        ) from exc
+    except Exception as exc:  # noqa: BLE001 - its client raises anything
+        raise no_answer(exc, key, offline) from None
     # the order of an answer is nobody's promise
     return sorted(found, key=lambda entry: str(entry.entry_id))

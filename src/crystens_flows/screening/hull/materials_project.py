@@ -7,7 +7,7 @@ from itertools import combinations
 
 from pymatgen.core import Element
 
-from crystens_flows.datasets.materials_project import find_api_key
+from crystens_flows.datasets.materials_project import find_api_key, no_answer
 from crystens_flows.errors import DatasetError, InputError, import_extra
 from crystens_flows.screening.hull.compositions import chemical_system
 from crystens_flows.screening.hull.reference import HullReference
@@ -107,13 +107,8 @@ def download(
                     if doc.formation_energy_per_atom is not None:
                         entry = str(doc.formula_pretty), float(doc.formation_energy_per_atom)
                         found[str(doc.material_id)] = entry
-    except Exception as exc:
-        # requests, the client and its models each raise their own kinds
-        reason = " ".join(str(exc).split())[:200]
-        raise DatasetError(
-            f"the Materials Project gave no answer ({reason}): check the API key and the "
-            f"network; {OFFLINE}"
-        ) from exc
+    except Exception as exc:  # noqa: BLE001 - its client raises anything
+        raise no_answer(exc, key, OFFLINE) from None
     # the order of an answer is nobody's promise
     return [(f"Materials Project {name}", name, *found[name]) for name in sorted(found)]
 
