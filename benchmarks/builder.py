@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from monty.json import jsanitize
 from pymatgen.core import Lattice, Structure
+from servers import NOT_SET_UP, database, server
 
 from crystens_flows.builders import CandidateBuilder
 from crystens_flows.schemas import (
@@ -30,7 +29,6 @@ from crystens_flows.schemas import (
 )
 from crystens_flows.stores import Stores, open_stores
 
-TESTS = Path(__file__).parents[1] / "tests"
 SITES = 8
 CHUNK = 5
 PER_CHUNK = 5
@@ -95,16 +93,6 @@ def selection(n: int, prov: Provenance) -> SelectDocument:
         for k in range(n)
     ]
     return SelectDocument(settings={}, records=records, selected=[])
-
-
-@contextlib.contextmanager
-def server(folder: Path) -> Iterator[str | None]:
-    """Give the URI of a database on the server of the tests, or None where it is not set up."""
-    sys.path.insert(0, str(TESTS))
-    from mongo_fixture import serve
-
-    with serve(folder) as uri:
-        yield None if uri is None else f"{uri}/crystens_bench_{uuid.uuid4().hex[:8]}"
 
 
 def write(stores: Stores, outputs: list, began: datetime) -> None:
@@ -184,10 +172,11 @@ if __name__ == "__main__":
         if arguments.store != "mongo":
             places["embedded"] = Path(name) / "store"
         if arguments.store != "embedded":
-            places["mongo"] = stack.enter_context(server(Path(name)))
+            uri = stack.enter_context(server(Path(name)))
+            places["mongo"] = None if uri is None else database(uri)
         for kind, place in places.items():
             if place is None:
-                print(f"{kind:10s} not measured: `make test` sets the server of the tests up")
+                print(f"{kind:10s} {NOT_SET_UP}")
                 continue
             found = result[kind] = measure(place, arguments.number, arguments.new)
             print(
