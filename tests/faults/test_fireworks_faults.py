@@ -6,7 +6,7 @@ import signal
 
 import pytest
 from campaign_managers import crystens
-from fault_campaigns import KILLED_IN, comes_late, reasons, step_failed, survived, wait_until
+from fault_campaigns import KILLED_IN, comes_late, reasons, step_failed, survived, told, wait_until
 from fault_workers import all_rockets, rlaunch
 
 pytestmark = [pytest.mark.mongo, pytest.mark.slow]
@@ -80,4 +80,5 @@ def test_a_step_of_a_relaxation_fails(mongo_uri, tmp_path, watch, fireworks_camp
     assert "  not " not in retried.stderr, retried.stderr
     all_rockets(tmp_path)
     assert crystens("build", "--store", store, "--accept-stand-in").returncode == 0
-    survived("FireWorks, a step of a relaxation fails", path, watch, store, expected)
+    what = "FireWorks, a step of a relaxation fails"
+    survived(what, path, watch, store, expected, not_kept=told(watch))
