@@ -138,6 +138,7 @@ def test_a_flow_of_ones_own_on_fireworks(script, launchpad, tmp_path, monkeypatc
 
 
 @pytest.mark.slow
+@pytest.mark.jf
 def test_relaxing_with_the_real_runner(script, project, tmp_path):
     script("relax_generated", *SOURCES["relax_generated"], "--backend", "jf")
 

@@ -262,6 +262,7 @@ class TestManagers:
         assert "jf project generate" in found.remedy
 
     @pytest.mark.mongo
+    @pytest.mark.jf
     def test_a_project_that_works(self, projects, mongo_uri):
         self.project(projects, mongo_uri)
         checks = by_name(check_jobflow_remote())
