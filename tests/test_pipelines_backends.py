@@ -140,13 +140,14 @@ def test_a_flow_of_ones_own_on_fireworks(script, launchpad, tmp_path, monkeypatc
 @pytest.mark.slow
 @pytest.mark.jf
 def test_relaxing_with_the_real_runner(script, project, tmp_path):
-    script("relax_generated", *SOURCES["relax_generated"], "--backend", "jf")
+    # of all at once, in one job: each job starts an interpreter
+    script("relax_generated", "own", "--engine", "chgnet", "--backend", "jf")
 
     def ended():
         states = {found["state"] for found in project.jobs.find({}, ["state"])}
         return states <= {"COMPLETED", "FAILED", "REMOTE_ERROR"}
 
-    run_until(ended, tmp_path / "runner.log", 300)
+    run_until(ended, tmp_path / "runner.log")
     states = Counter((found["job"]["name"], found["state"]) for found in project.jobs.find({}))
     assert {state for _, state in states} == {"COMPLETED"}, states
     stores = open_stores(str(project.store_file))
