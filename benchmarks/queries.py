@@ -118,7 +118,9 @@ def candidates(number: int) -> Iterator[dict[str, Any]]:
 
 
 def fill(store: Any, number: int) -> float:
-    """Put candidates into a maggma store; return the seconds that took."""
+    """Put candidates into a maggma store without indexes; return the seconds that took."""
+    if is_mongo(store):
+        store._collection.drop_indexes()
     began = time.perf_counter()
     part: list[dict[str, Any]] = []
     for doc in candidates(number):
@@ -134,10 +136,15 @@ def insert(store: Any, docs: list[dict[str, Any]]) -> None:
     """Put new documents into a store, as quickly as it takes them."""
     if not docs:
         return
-    if hasattr(store, "mongoclient_kwargs"):
+    if is_mongo(store):
         store._collection.insert_many([dict(doc) for doc in docs])
     else:
         store.update(docs, key="candidate_id")
+
+
+def is_mongo(store: Any) -> bool:
+    """Say whether a store is a MongoStore."""
+    return hasattr(store, "mongoclient_kwargs")
 
 
 Query = dict[str, Any]
