@@ -32,9 +32,13 @@ def wait_if_asked(job, what):
     from crystens_flows.campaign.stages import stage_of
 
     held = FOLDER / f"held-{job.uuid}"
-    try:
-        (FOLDER / f"hold-{stage_of(job.name)}-{what}").rename(held)  # one process alone can
-    except FileNotFoundError:
+    for asked in (stage_of(job.name), job.name.rpartition(" ")[2]):
+        try:
+            (FOLDER / f"hold-{asked}-{what}").rename(held)  # one process alone can
+            break
+        except FileNotFoundError:
+            continue
+    else:
         return
     new = FOLDER / f"new-{job.uuid}"
     new.write_text(json.dumps(described(job)))
