@@ -13,7 +13,7 @@ from crystens_flows.jobs import (
     candidates_from_structures,
     prefilter_makers,
 )
-from crystens_flows.jobs.prefilter import still_in
+from crystens_flows.jobs.prefilter import is_screened, still_in
 from crystens_flows.schemas import DecodedCandidate, ScreenRecord
 from crystens_flows.screening.cgcnn import predict_properties
 from crystens_flows.screening.hull import load_hull
@@ -130,6 +130,20 @@ def test_there_is_nothing_to_say_of_a_chunk_that_is_not_there():
     """The job that failed says why, and the selection that the chunk is missing."""
     document = make(CGCNNPrefilterMaker(), None)
     assert (document.screen, document.model, document.records) == ("cgcnn", {}, [])
+
+
+def test_a_chunk_is_screened_when_the_last_screen_has_seen_all_that_came_to_it():
+    candidates = [candidate(0, halite()), candidate(1, halite()), candidate(2, None)]
+    first = ("first", [record(0), record(1, passed=False)])
+    assert is_screened(candidates, [])
+    assert is_screened(candidates, [first])
+    assert is_screened(candidates, [("lost", None), ("last", [record(0), record(1)])])
+    assert is_screened(candidates, [first, ("last", [record(0)])])
+    assert is_screened([candidates[2]], [("last", [])])
+    assert not is_screened(None, [first])
+    assert not is_screened(candidates, [first, ("last", None)])
+    # left by a run without candidates, before the one that failed
+    assert not is_screened(candidates, [first, ("last", [])])
 
 
 def test_makers_follow_the_options():

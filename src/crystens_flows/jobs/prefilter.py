@@ -112,6 +112,37 @@ def still_in(
     ]
 
 
+def is_screened(
+    candidates: Sequence[DecodedCandidate] | None,
+    screens: Sequence[tuple[str, list[ScreenRecord] | None]],
+) -> bool:
+    """
+    Say whether the last screen of a chunk has looked at all candidates that came to it.
+
+    It has not where its job failed; nor where that job failed when it was run again and the store
+    still has what it left when it had no candidates.
+
+    Parameters
+    ----------
+    candidates
+        Candidates from the decoding; None if their job failed.
+    screens
+        Names and records of the screens, in their order; None for one whose job failed.
+
+    Returns
+    -------
+    bool
+        True for a chunk without screens.
+    """
+    if candidates is None:
+        return False
+    if not screens:
+        return True
+    *before, (_, last) = screens
+    asked = {candidate.candidate_id for candidate in still_in(candidates, before)}
+    return last is not None and asked <= {record.candidate_id for record in last}
+
+
 @dataclass
 class ValidityPrefilterMaker(PrefilterMaker):
     """

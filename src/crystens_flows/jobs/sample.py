@@ -102,8 +102,8 @@ class SampleMaker(Maker):
         if trained is None and self.checkpoint_sha256 not in (None, sha256):
             raise CheckpointError(
                 f"the checkpoint {name} has SHA-256 {sha256}, not the {self.checkpoint_sha256} "
-                "that the samples are to come from: it was replaced; put back the one it was, or begin "
-                "another campaign"
+                "that the samples are to come from: it was replaced; put back the one it was, or "
+                "begin another campaign"
             )
         generator = _loaded(name, sha256)
         tensors = generator.sample(n_samples, seed, start)

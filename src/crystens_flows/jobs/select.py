@@ -10,7 +10,7 @@ from jobflow import JobConfig, Maker, OnMissing, job
 from pymatgen.core import Structure
 
 from crystens_flows.errors import InputError
-from crystens_flows.jobs.prefilter import still_in
+from crystens_flows.jobs.prefilter import is_screened, still_in
 from crystens_flows.schemas import (
     DecodedCandidate,
     ScreenRecord,
@@ -77,7 +77,7 @@ class SelectMaker(Maker):
         missing = [
             i
             for i, (chunk, screens) in enumerate(zip(candidates, records, strict=True))
-            if chunk is None or (screens and screens[-1][1] is None)
+            if not is_screened(chunk, screens)
         ]
         if len(missing) == len(candidates):
             raise InputError(

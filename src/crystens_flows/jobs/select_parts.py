@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from jobflow import JobConfig, OnMissing, job
 
 from crystens_flows.errors import InputError
-from crystens_flows.jobs.prefilter import still_in
+from crystens_flows.jobs.prefilter import is_screened, still_in
 from crystens_flows.jobs.select import MAX_SELECTED, selected_candidate
 from crystens_flows.schemas import ArrayBlob, DecodedCandidate, ScreenRecord, SelectDocument
 from crystens_flows.schemas.stages import DistinctDocument, ShortlistDocument, StandingDocument
@@ -58,7 +58,7 @@ def make_shortlist(
         If the job that makes the candidates, or the last that screens them, failed: then nothing
         has passed all screens.
     """
-    if candidates is None or (records and records[-1][1] is None):
+    if candidates is None or not is_screened(candidates, records):
         raise InputError("no candidates to select from: a job that makes or screens them failed")
     index = {candidate.candidate_id: candidate.index for candidate in candidates}
     passed = sorted(
