@@ -61,7 +61,8 @@ def slow_vasp(folder: Path, seconds: int) -> tuple[str, Path]:
     """Return a command that takes long until it has come to its end once, and its notes."""
     notes, script = folder / "came-to-its-end", folder / "slow-vasp"
     script.write_text(
-        f"#!/bin/sh\n[ -e '{notes}' ] || {{ sleep {seconds}; touch '{notes}'; }}\n"
+        # the signal of the queue may end sleep before this script
+        f"#!/bin/sh\n[ -e '{notes}' ] || {{ sleep {seconds} && touch '{notes}'; }} || exit 1\n"
         f"exec {stand_in_command(calls=folder / 'calls')}\n"
     )
     script.chmod(script.stat().st_mode | stat.S_IXUSR)

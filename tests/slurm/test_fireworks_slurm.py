@@ -114,7 +114,7 @@ def test_a_campaign_and_its_extension_through_sbatch(files, slurm, tmp_path):
 
 def test_a_job_that_runs_out_of_walltime(files, slurm, tmp_path):
     """The launch pad has it as running; it is shown as lost, given more time, and runs."""
-    vasp, calls = slow_vasp(tmp_path, seconds=70)
+    vasp, calls = slow_vasp(tmp_path, seconds=100)
     folder, where, _ = files(vasp)
     stages = {"relax": {"resources": {"time": "00:01:00", "ntasks": 1}}}
     path = write_campaign(tmp_path, stages=stages, **where)

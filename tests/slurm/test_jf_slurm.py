@@ -94,7 +94,7 @@ def test_a_job_that_runs_out_of_walltime(project, slurm, tmp_path):
     """It is ended by SLURM, told of, given more time, and runs; nothing else runs twice."""
     make, _ = project
     before = len(slurm.ended())
-    vasp, calls = slow_vasp(tmp_path, seconds=70)
+    vasp, calls = slow_vasp(tmp_path, seconds=100)
     store = make(vasp)
     stages = {"relax": {**RELAXATION, "resources": {"time": "00:01:00", "ntasks": 1}}}
     path = write_campaign(tmp_path, **HERE, stages=stages)
@@ -126,7 +126,7 @@ def test_a_job_that_runs_out_of_walltime(project, slurm, tmp_path):
 def test_a_batch_that_runs_out_of_walltime(project, slurm, tmp_path):
     """What ran in it is told of and runs again; SLURM says why it ended."""
     make, _ = project
-    vasp, calls = slow_vasp(tmp_path, seconds=70)
+    vasp, calls = slow_vasp(tmp_path, seconds=100)
     store = make(vasp)
     file = Path.home() / ".jfremote" / "crystens.yaml"
     spec = yaml.safe_load(file.read_text())
@@ -135,7 +135,8 @@ def test_a_batch_that_runs_out_of_walltime(project, slurm, tmp_path):
     stages = {"relax": {"worker": "batch"}}
     path = write_campaign(tmp_path, **HERE, stages=stages)
     backend = submitted(path)
-    run_until(lambda: all_ended(backend), tmp_path / "runner.log", seconds=1200)
+    # jobs wait for one whose batch was ended
+    run_until(lambda: failed_jobs(backend.jobs()), tmp_path / "runner.log", seconds=1200)
     (failed,) = (job for job in failed_jobs(backend.jobs(), "walltime used up"))
     assert failed.name == "crystens relax 1"
     assert "walltime used up: SLURM ended job" in " ".join(status_text(path).split())
