@@ -39,7 +39,7 @@ def test_killed_in_each_stage(mongo_uri, tmp_path, watch, jf_campaign, undisturb
         wait_until_ended(path, tmp_path)
     assert crystens("build", "--store", store).returncode == 0
     what = f"jobflow-remote, SIGKILL in {len(KILLED_IN)} stages"
-    survived(what, path, watch, store, undisturbed, again=killed)
+    survived(what, path, watch, store, undisturbed, again=killed, not_kept=told(watch))
 
 
 def test_the_runner_is_killed(mongo_uri, tmp_path, watch, jf_campaign, undisturbed):
