@@ -6,7 +6,7 @@ import torch
 
 from crystens_flows.errors import InputError
 from crystens_flows.generators import TrainingPaused, train_generator
-from crystens_flows.generators.flow import training
+from crystens_flows.generators import trainer as training
 from crystens_flows.generators.flow.generator import FlowGenerator
 from crystens_flows.generators.pause import pause_after
 

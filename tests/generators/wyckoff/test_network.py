@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from pymatgen.core import Lattice
+from symmetric_crystals import crystals
 
 from crystens_flows.generators.wyckoff.arrays import frames_of
 from crystens_flows.generators.wyckoff.crystal import SymmetricCrystal, symmetrise
@@ -94,8 +95,6 @@ def test_moves_sites_along_their_positions_and_nothing_else(network, crystal):
 
 
 def test_a_batch_is_its_crystals_one_by_one(network):
-    from conftest import crystals
-
     described = [symmetrise(each) for each in crystals().values()]
     frames = TensorFrames.of(frames_of(described), torch.device("cpu"), torch.float64)
     parameters = torch.from_numpy(np.array([each.lattice for each in described]))
