@@ -107,10 +107,15 @@ def write_campaign(place, **changes):
 
 
 def start(*arguments, **options):
-    """Start a command of this package."""
+    """Start a command of this package, which hears SIGINT even where the tests do not."""
     command = [str(Path(sys.executable).with_name("crystens")), *map(str, arguments)]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **options,
     )
 
 
