@@ -11,7 +11,7 @@ from pymatgen.core import Element, Lattice
 
 from crystens_flows.generators.elements import crystal_systems, element_features
 from crystens_flows.generators.flow.coupling import match_noise
-from crystens_flows.generators.flow.network import FlowNetwork, LatticeCodec, metric_tensor
+from crystens_flows.generators.flow.network import FlowNetwork, LatticeCodec
 from crystens_flows.generators.flow.specification import (
     END,
     MAX_ELEMENTS,
@@ -20,6 +20,7 @@ from crystens_flows.generators.flow.specification import (
     sample_specifications,
     tokenise,
 )
+from crystens_flows.generators.periodic import metric_tensor
 from crystens_flows.generators.trainer import batches_by_size
 
 LATTICES = [(3.0, 4.0, 5.0, 90.0, 90.0, 90.0), (4.1, 4.1, 9.7, 80.0, 101.5, 119.0)]

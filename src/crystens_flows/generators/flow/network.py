@@ -9,15 +9,11 @@ import torch
 from torch import nn
 
 from crystens_flows.generators.elements import MAX_Z, crystal_systems, element_features
+from crystens_flows.generators.periodic import metric_tensor, wrap
 from crystens_flows.representation.layout import MAX_SITES
 
 COORDINATE_SCALE = 0.2
 """Standard deviation of the coordinate velocities, which the network gives divided by it."""
-
-
-def wrap(difference: torch.Tensor) -> torch.Tensor:
-    """Return a fractional difference as its representative in [-1/2, 1/2]."""
-    return difference - torch.round(difference)
 
 
 class LatticeCodec(nn.Module):
@@ -57,28 +53,6 @@ class LatticeCodec(nn.Module):
         shift = torch.log(n_sites.to(encoded.dtype))[:, None] / 3
         lengths = torch.exp((raw[:, :3] + shift).clamp(-1, 5))
         return torch.cat([lengths, raw[:, 3:].clamp(30, 150)], dim=1)
-
-
-def metric_tensor(parameters: torch.Tensor) -> torch.Tensor:
-    """
-    Return the metric tensor of each lattice.
-
-    Parameters
-    ----------
-    parameters
-        a, b, c in Angstrom and alpha, beta, gamma in degrees, shape (n, 6).
-
-    Returns
-    -------
-    torch.Tensor
-        Shape (n, 3, 3), in square Angstrom.
-    """
-    lengths, cosines = parameters[:, :3], torch.cos(torch.deg2rad(parameters[:, 3:]))
-    alpha, beta, gamma = cosines.unbind(1)
-    one = torch.ones_like(alpha)
-    rows = [one, gamma, beta, gamma, one, alpha, beta, alpha, one]
-    angles = torch.stack(rows, dim=1).view(-1, 3, 3)
-    return lengths[:, :, None] * lengths[:, None, :] * angles
 
 
 class PairFeatures(nn.Module):

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from crystens_flows.generators.elements import MAX_Z, crystal_systems
+from crystens_flows.generators.periodic import metric_tensor
 
 FREE_BY_SYSTEM = (
     (0, 0, 0, 0, 0, 0),
@@ -139,25 +140,3 @@ class LatticeCodec(nn.Module):
         size = raw[:, 0].clamp(-1.5, 1.5) + (expected.log() - share) / 3
         lengths = torch.stack([ab / 2, -ab / 2, ca], dim=1) + size[:, None]
         return torch.cat([lengths.exp(), angles], dim=1)
-
-
-def metric_tensor(parameters: torch.Tensor) -> torch.Tensor:
-    """
-    Return the metric tensor of each lattice.
-
-    Parameters
-    ----------
-    parameters
-        a, b, c in Angstrom and alpha, beta, gamma in degrees, shape (n, 6).
-
-    Returns
-    -------
-    torch.Tensor
-        Shape (n, 3, 3), in square Angstrom.
-    """
-    lengths, cosines = parameters[:, :3], torch.cos(torch.deg2rad(parameters[:, 3:]))
-    alpha, beta, gamma = cosines.unbind(1)
-    one = torch.ones_like(alpha)
-    rows = [one, gamma, beta, gamma, one, alpha, beta, alpha, one]
-    angles = torch.stack(rows, dim=1).view(-1, 3, 3)
-    return lengths[:, :, None] * lengths[:, None, :] * angles

@@ -11,18 +11,14 @@ import torch
 from torch import nn
 
 from crystens_flows.generators.elements import MAX_Z, crystal_systems, element_features
+from crystens_flows.generators.periodic import metric_tensor, wrap
 from crystens_flows.generators.wyckoff.arrays import Frames
-from crystens_flows.generators.wyckoff.lattice import LatticeCodec, metric_tensor
+from crystens_flows.generators.wyckoff.lattice import LatticeCodec
 from crystens_flows.generators.wyckoff.positions import position_features
 from crystens_flows.representation import MAX_SITES
 
 COORDINATE_SCALE = 0.2
 """Standard deviation of the coordinate velocities, which the network gives divided by it."""
-
-
-def wrap(difference: torch.Tensor) -> torch.Tensor:
-    """Return a fractional difference as its representative in [-1/2, 1/2]."""
-    return difference - torch.round(difference)
 
 
 @dataclass(frozen=True)
