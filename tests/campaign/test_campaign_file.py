@@ -128,7 +128,10 @@ def test_extensions_follow_the_samples_that_there_are(campaign_file):
         ({"screening": {"modles": []}}, "screening.modles is unknown: known are hull, "),
         ({"screening": {"selection": {"n": 1}}}, "screening.selection.n is unknown: known are max"),
         ({"stages": {"sample": {"wroker": "gpu"}}}, "stages.sample.wroker is unknown: known are e"),
-        ({"stages": {"smaple": {"worker": "gpu"}}}, "input should be 'train', 'sample'"),
+        (
+            {"stages": {"smaple": {"worker": "gpu"}}},
+            "stages.smaple is unknown: known are 'train', 'sample'",
+        ),
         ({"train": {"generator": "gan", "step": 3}}, "train.step is unknown: known are data, "),
         ({"train": {"generator": "gan", "walltime_minutes": 0}}, "walltime_minutes 0: input sh"),
         ({"train": {"generator": "gann"}}, "train.generator 'gann' cannot be trained: give one of"),

@@ -190,6 +190,9 @@ def _first(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{name} is missing"
     message = first["msg"].removeprefix("Value error, ")
+    if place[-1:] == ["[key]"]:  # a name in a mapping, not what stands there
+        names = message.removeprefix("Input should be ")
+        return f"{'.'.join(place[:-1])} is unknown: known are {names}"
     given = first["input"]
     shown = "" if isinstance(given, Mapping) else f" {without_password(str(given))}:"
     return f"{name}{shown} {message[:1].lower()}{message[1:]}"
