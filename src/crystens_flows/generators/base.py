@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from crystens_flows.errors import InputError
+
 if TYPE_CHECKING:
     from crystens_flows.datasets import Dataset
+    from crystens_flows.generators.conditions import Conditions
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) as work proceeds."""
@@ -27,6 +30,9 @@ class Generator(ABC):
     ----------
     kind
         Name of the kind of generator, stored in its checkpoints.
+    takes
+        Names of the fields of :class:`~crystens_flows.generators.conditions.Conditions` that its
+        samples can be made to meet.
     card
         The model card: data, licence, split, seed, training time and metrics.
     sha256
@@ -34,6 +40,7 @@ class Generator(ABC):
     """
 
     kind: ClassVar[str]
+    takes: ClassVar[frozenset[str]] = frozenset()
     card: dict[str, Any]
     sha256: str
 
@@ -87,7 +94,12 @@ class Generator(ABC):
 
     @abstractmethod
     def sample(
-        self, n_samples: int, seed: int, start: int = 0, progress: Progress | None = None
+        self,
+        n_samples: int,
+        seed: int,
+        start: int = 0,
+        progress: Progress | None = None,
+        conditions: Conditions | None = None,
     ) -> np.ndarray:
         """
         Sample CrysTens.
@@ -105,12 +117,43 @@ class Generator(ABC):
             Index of the first.
         progress
             Called with the samples done and the samples in all.
+        conditions
+            What the crystals are to meet; None for nothing.
 
         Returns
         -------
         numpy.ndarray
             Normalised tensors, float32 of shape (n_samples, 4, 64, 64).
+
+        Raises
+        ------
+        InputError
+            If the generator does not take such conditions, or knows no crystal that meets them.
         """
+
+    def check_sampling(
+        self, n_samples: int, seed: int, start: int, conditions: Conditions | None
+    ) -> None:
+        """
+        Refuse what :meth:`sample` cannot do, before anything is sampled.
+
+        Raises
+        ------
+        InputError
+            If a number is negative, or the generator does not take such conditions.
+        """
+        if n_samples < 0 or start < 0 or seed < 0:
+            raise InputError(
+                f"n_samples, start and seed must not be negative: {n_samples}, {start}, {seed}"
+            )
+        asked = [] if conditions is None else conditions.asked
+        refused = [name for name in asked if name not in self.takes]
+        if refused:
+            taken = ", ".join(sorted(self.takes)) or "no conditions at all"
+            raise InputError(
+                f"generators of kind '{self.kind}' cannot be asked for {', '.join(refused)}: they "
+                f"take {taken}"
+            )
 
     @abstractmethod
     def save(self, folder: Path) -> None:

@@ -10,6 +10,9 @@ import numpy as np
 MAX_Z = 100
 """Largest atomic number the networks know."""
 
+MAX_ELEMENTS = 9
+"""Most elements of a crystal that is generated."""
+
 
 def element_features() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """

@@ -28,6 +28,7 @@ from crystens_flows.representation.layout import SHAPE
 
 if TYPE_CHECKING:
     from crystens_flows.datasets import Dataset
+    from crystens_flows.generators.conditions import Conditions
 
 SAMPLE_BATCH = 16
 """Samples drawn together, always the same ones."""
@@ -185,7 +186,12 @@ class AdversarialGenerator(Generator):
         return cls(network, architecture, card, sha256)
 
     def sample(
-        self, n_samples: int, seed: int, start: int = 0, progress: Progress | None = None
+        self,
+        n_samples: int,
+        seed: int,
+        start: int = 0,
+        progress: Progress | None = None,
+        conditions: Conditions | None = None,
     ) -> np.ndarray:
         """
         Sample CrysTens; see :meth:`Generator.sample`.
@@ -194,10 +200,7 @@ class AdversarialGenerator(Generator):
         given, so that a sample is the same to the last bit in any chunk. On another kind of
         device, or with another number of threads, sums are rounded in another order.
         """
-        if n_samples < 0 or start < 0 or seed < 0:
-            raise InputError(
-                f"n_samples, start and seed must not be negative: {n_samples}, {start}, {seed}"
-            )
+        self.check_sampling(n_samples, seed, start, conditions)
         size, end = SAMPLE_BATCH, start + n_samples
         tensors = np.empty((n_samples, *SHAPE), dtype=np.float32)
         if n_samples == 0:

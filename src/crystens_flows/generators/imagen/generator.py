@@ -30,6 +30,7 @@ from crystens_flows.representation.layout import SHAPE
 
 if TYPE_CHECKING:
     from crystens_flows.datasets import Dataset
+    from crystens_flows.generators.conditions import Conditions
 
 ARCHITECTURE = ("base", "super_resolution", "downscale")
 """Settings that decide which networks there are; with those of sampling a checkpoint has them."""
@@ -204,7 +205,12 @@ class ImagenGenerator(Generator):
         return cls(networks, settings, card, sha256)
 
     def sample(
-        self, n_samples: int, seed: int, start: int = 0, progress: Progress | None = None
+        self,
+        n_samples: int,
+        seed: int,
+        start: int = 0,
+        progress: Progress | None = None,
+        conditions: Conditions | None = None,
     ) -> np.ndarray:
         """
         Sample CrysTens; see :meth:`Generator.sample`.
@@ -213,10 +219,7 @@ class ImagenGenerator(Generator):
         given, so that a sample is the same to the last bit in any chunk. On another kind of
         device, or with another number of threads, sums are rounded in another order.
         """
-        if n_samples < 0 or start < 0 or seed < 0:
-            raise InputError(
-                f"n_samples, start and seed must not be negative: {n_samples}, {start}, {seed}"
-            )
+        self.check_sampling(n_samples, seed, start, conditions)
         sampling = self.settings.sampling
         size, end = sampling.batch_size, start + n_samples
         parts = [np.empty((0, *SHAPE), dtype=np.float32)]

@@ -10,10 +10,10 @@ import torch
 from scipy.special import logsumexp
 
 from crystens_flows.errors import InputError
-from crystens_flows.generators.elements import MAX_Z, electronegativity_order
+from crystens_flows.generators.conditions import Conditions
+from crystens_flows.generators.elements import MAX_ELEMENTS, MAX_Z, electronegativity_order
 from crystens_flows.generators.wyckoff.occupation import allowed_letters, can_hold
 from crystens_flows.generators.wyckoff.positions import first_position_numbers, space_group
-from crystens_flows.generators.wyckoff.request import Request
 from crystens_flows.generators.wyckoff.specification import (
     COMPOSITION_FIRST,
     END,
@@ -24,7 +24,6 @@ from crystens_flows.generators.wyckoff.specification import (
     FIRST_GROUP,
     FIRST_POSITION,
     GROUP_FIRST,
-    MAX_ELEMENTS,
     VOCABULARY,
     Specification,
     SpecificationModel,
@@ -43,13 +42,13 @@ class Writer:
 
     Parameters
     ----------
-    request
+    conditions
         Conditions.
     composition_first
         Whether the composition comes before the space group.
     """
 
-    request: Request
+    conditions: Conditions
     composition_first: bool
     counts: dict[int, int] = field(default_factory=dict)
     element: int = 0
@@ -85,7 +84,7 @@ class Writer:
         """Mark the words that may follow, bool of shape (VOCABULARY,)."""
         allowed = np.zeros(VOCABULARY, dtype=bool)
         if self.group == 0 and (not self.composition_first or self.ended):
-            wanted = self.request.space_group
+            wanted = self.conditions.space_group
             allowed[FIRST_GROUP:] = wanted is None
             if wanted is not None:
                 allowed[FIRST_GROUP + wanted - 1] = True
@@ -100,7 +99,7 @@ class Writer:
         return sum(self.counts.values())
 
     def _may_end(self) -> bool:
-        wanted, size = self.request.elements, self.request.n_sites
+        wanted, size = self.conditions.elements, self.conditions.n_sites
         return bool(
             self.counts
             and (not wanted or len(self.counts) == len(wanted))
@@ -109,7 +108,7 @@ class Writer:
 
     def _may_follow(self) -> np.ndarray:
         may = np.zeros(MAX_Z, dtype=bool)
-        wanted, size = self.request.elements, self.request.n_sites or MAX_SITES
+        wanted, size = self.conditions.elements, self.conditions.n_sites or MAX_SITES
         if len(self.counts) == MAX_ELEMENTS or self._total() >= size:
             return may
         if wanted:
@@ -122,7 +121,7 @@ class Writer:
 
     def _may_count(self) -> np.ndarray:
         may = np.zeros(MAX_SITES, dtype=bool)
-        wanted, size = self.request.elements, self.request.n_sites
+        wanted, size = self.conditions.elements, self.conditions.n_sites
         to_come = max(0, len(wanted) - len(self.counts) - 1)
         most = (size or MAX_SITES) - self._total() - to_come
         may[: max(most, 0)] = True
@@ -187,9 +186,9 @@ def _draw(logits: np.ndarray, allowed: np.ndarray, number: float) -> int | None:
     return min(drawn, int(np.flatnonzero(allowed)[-1]))
 
 
-def _classes(model: SpecificationModel, request: Request) -> tuple[int, int]:
+def _classes(model: SpecificationModel, conditions: Conditions) -> tuple[int, int]:
     """Return the classes of formation energy and band gap asked for, 0 for none."""
-    energy, gap = request.formation_energy_per_atom, request.band_gap
+    energy, gap = conditions.formation_energy_per_atom, conditions.band_gap
     return (
         0 if energy is None else 1 + int((model.energy_edges < energy).sum()),
         0 if gap is None else 1 + int((model.gap_edges < gap).sum()),
@@ -204,7 +203,7 @@ class Reader:
     ----------
     model
         In float64 and evaluation mode, so that the batch does not decide a token.
-    request
+    conditions
         Conditions.
     temperature
         Divides the logits.
@@ -213,10 +212,10 @@ class Reader:
     """
 
     def __init__(
-        self, model: SpecificationModel, request: Request, temperature: float, first: int
+        self, model: SpecificationModel, conditions: Conditions, temperature: float, first: int
     ) -> None:
-        self.model, self.temperature, self.guidance = model, temperature, request.guidance
-        asked = _classes(model, request)
+        self.model, self.temperature, self.guidance = model, temperature, conditions.guidance
+        asked = _classes(model, conditions)
         rows = [asked, (0, 0)] if any(asked) else [(0, 0)]
         self.openings = [[first, FIRST_ENERGY + energy, FIRST_GAP + gap] for energy, gap in rows]
         self.device = model.token.weight.device
@@ -278,7 +277,7 @@ class Reader:
 @torch.no_grad()
 def sample_specifications(
     model: SpecificationModel,
-    request: Request,
+    conditions: Conditions,
     streams: list[np.random.Generator],
     temperature: float = 1.0,
 ) -> list[Specification]:
@@ -289,7 +288,7 @@ def sample_specifications(
     ----------
     model
         In float64 and evaluation mode, so that the batch does not decide a token.
-    request
+    conditions
         Conditions; formula, chemical system, number of sites and space group hold exactly.
     streams
         One source of uniform numbers a sample.
@@ -304,40 +303,40 @@ def sample_specifications(
     Raises
     ------
     InputError
-        If nothing was found that meets the request.
+        If nothing was found that meets the conditions.
     """
     found: dict[int, Specification] = {}
     waiting = list(range(len(streams)))
     for _ in range(MAX_ATTEMPTS):
         if not waiting:
             break
-        writers = _attempt(model, request, [streams[k] for k in waiting], temperature)
+        writers = _attempt(model, conditions, [streams[k] for k in waiting], temperature)
         for k, writer in zip(waiting, writers, strict=True):
             if not writer.stuck:
                 found[k] = writer.specification()
         waiting = [k for k in waiting if k not in found]
     if waiting:
         raise InputError(
-            f"no crystal was found in {MAX_ATTEMPTS} attempts that meets the request ({request}): "
-            "ask for fewer conditions together"
+            f"no crystal was found in {MAX_ATTEMPTS} attempts that meets "
+            f"{conditions!r}: ask for fewer conditions together"
         )
     return [found[k] for k in range(len(streams))]
 
 
 def _attempt(
     model: SpecificationModel,
-    request: Request,
+    conditions: Conditions,
     streams: list[np.random.Generator],
     temperature: float,
 ) -> list[Writer]:
-    composition_first = request.space_group is None
+    composition_first = conditions.space_group is None
     first = COMPOSITION_FIRST if composition_first else GROUP_FIRST
-    writers = [Writer(request, composition_first) for _ in streams]
-    reader = Reader(model, request, temperature, first)
+    writers = [Writer(conditions, composition_first) for _ in streams]
+    reader = Reader(model, conditions, temperature, first)
     hidden = reader.begin(len(writers))
     live = list(range(len(writers)))
-    if request.formula is not None:
-        live, hidden = _write_formula(reader, request, writers, streams)
+    if conditions.formula is not None:
+        live, hidden = _write_formula(reader, conditions, writers, streams)
     while live:
         at_hand = [writers[k] for k in live]
         words, letters = reader.words(hidden), reader.letters(hidden, at_hand)
@@ -370,7 +369,10 @@ def _write(writer: Writer, logits: np.ndarray, stream: np.random.Generator) -> i
 
 
 def _write_formula(
-    reader: Reader, request: Request, writers: list[Writer], streams: list[np.random.Generator]
+    reader: Reader,
+    conditions: Conditions,
+    writers: list[Writer],
+    streams: list[np.random.Generator],
 ) -> tuple[list[int], torch.Tensor]:
     """
     Write a composition and a space group of a formula in each writer.
@@ -378,12 +380,12 @@ def _write_formula(
     The probability of every number of formula units with every space group is evaluated, and one
     drawn in proportion: the model's distribution, conditioned exactly.
     """
-    composition_first = request.space_group is None
+    composition_first = conditions.space_group is None
     choices: list[tuple[dict[int, int], int]] = []
     log_p: list[np.ndarray] = []
-    for cell in request.compositions:
+    for cell in conditions.compositions:
         counts = tuple(cell.values())
-        groups = [request.space_group] if request.space_group else list(range(1, 231))
+        groups = [conditions.space_group] if conditions.space_group else list(range(1, 231))
         score, by_group = _log_probability(reader, cell, groups[0], composition_first)
         held = [g for g in groups if can_hold(g, counts)]
         choices += [(cell, g) for g in held]
@@ -413,7 +415,7 @@ def _log_probability(
 ) -> tuple[float, np.ndarray]:
     """Return the log probability of a composition, and those of all space groups after it."""
     tokens = head(cell, group, 0, 0, composition_first)[3:]
-    writer = Writer(Request(), composition_first)
+    writer = Writer(Conditions(), composition_first)
     hidden = reader.begin(1)
     score = 0.0
     for k, token in enumerate(tokens):

@@ -17,6 +17,7 @@ from crystens_flows.generators.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
+from crystens_flows.generators.conditions import Conditions
 from crystens_flows.generators.settings import NoSettings, read_settings
 from crystens_flows.generators.trainer import Trainer
 from crystens_flows.generators.training_set import fingerprint_of
@@ -29,7 +30,6 @@ from crystens_flows.generators.wyckoff.network import (
     TensorFrames,
 )
 from crystens_flows.generators.wyckoff.positions import space_group
-from crystens_flows.generators.wyckoff.request import Request
 from crystens_flows.generators.wyckoff.specification import Specification, SpecificationModel
 from crystens_flows.generators.wyckoff.training import (
     symmetric_set,
@@ -93,6 +93,7 @@ class WyckoffGenerator(Generator):
     """
 
     kind: ClassVar[str] = "wyckoff"
+    takes: ClassVar[frozenset[str]] = frozenset(Conditions.model_fields) - {"guidance"}
 
     def __init__(
         self,
@@ -223,10 +224,10 @@ class WyckoffGenerator(Generator):
         seed: int,
         start: int = 0,
         progress: Progress | None = None,
-        request: Request | None = None,
+        conditions: Conditions | None = None,
     ) -> np.ndarray:
         """Sample CrysTens; see :meth:`Generator.sample`."""
-        crystals = self.sample_crystals(n_samples, seed, start, progress, request)
+        crystals = self.sample_crystals(n_samples, seed, start, progress, conditions)
         numbers = np.zeros((n_samples, MAX_SITES), dtype=np.int64)
         frac = np.zeros((n_samples, MAX_SITES, 3))
         lattice = np.ones((n_samples, 6))
@@ -249,14 +250,14 @@ class WyckoffGenerator(Generator):
         seed: int,
         start: int = 0,
         progress: Progress | None = None,
-        request: Request | None = None,
+        conditions: Conditions | None = None,
     ) -> list[SymmetricCrystal]:
         """
         Sample crystals with their Wyckoff positions.
 
         Parameters
         ----------
-        n_samples, seed, start, progress, request
+        n_samples, seed, start, progress, conditions
             As for :meth:`sample`.
 
         Returns
@@ -264,13 +265,10 @@ class WyckoffGenerator(Generator):
         list of SymmetricCrystal
             In the order of their indices.
         """
-        if n_samples < 0 or start < 0 or seed < 0:
-            raise InputError(
-                f"n_samples, start and seed must not be negative: {n_samples}, {start}, {seed}"
-            )
+        self.check_sampling(n_samples, seed, start, conditions)
         streams = [np.random.default_rng([seed, start + k]) for k in range(n_samples)]
         specifications = sample_specifications(
-            self.specification, request or Request(), streams, self.settings.temperature
+            self.specification, conditions or Conditions(), streams, self.settings.temperature
         )
         return self.arrange(specifications, streams, progress)
 
@@ -358,4 +356,4 @@ def _size_batches(specifications: list[Specification], max_pairs: int = 12_000) 
     return [batch for batch in batches if batch]
 
 
-__all__ = ["Request", "SamplingSettings", "WyckoffGenerator"]
+__all__ = ["Conditions", "SamplingSettings", "WyckoffGenerator"]

@@ -11,7 +11,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from crystens_flows.generators.elements import MAX_Z, electronegativity_order, element_features
+from crystens_flows.generators.elements import (
+    MAX_ELEMENTS,
+    MAX_Z,
+    electronegativity_order,
+    element_features,
+)
 from crystens_flows.generators.wyckoff.crystal import SymmetricCrystal
 from crystens_flows.generators.wyckoff.occupation import allowed_letters
 from crystens_flows.generators.wyckoff.positions import (
@@ -32,7 +37,6 @@ FIRST_COUNT = FIRST_ELEMENT + MAX_Z
 FIRST_GROUP = FIRST_COUNT + MAX_SITES
 VOCABULARY = FIRST_GROUP + 230
 FIRST_POSITION = VOCABULARY
-MAX_ELEMENTS = 9
 MAX_TOKENS = 5 + 2 * MAX_ELEMENTS + MAX_SITES
 """Order, energy, gap, space group and end; elements with counts; and an orbit for each site."""
 

@@ -14,6 +14,7 @@ import torch
 
 from crystens_flows.errors import DatasetError, InputError
 from crystens_flows.generators.base import Progress
+from crystens_flows.generators.elements import MAX_ELEMENTS
 from crystens_flows.generators.pause import report
 from crystens_flows.generators.trainer import Trainer
 from crystens_flows.generators.wyckoff.arrays import frames_of
@@ -27,7 +28,6 @@ from crystens_flows.generators.wyckoff.network import (
 from crystens_flows.generators.wyckoff.specification import (
     FIRST_ENERGY,
     FIRST_GAP,
-    MAX_ELEMENTS,
     Sentences,
     SpecificationModel,
     log_likelihood,

@@ -9,7 +9,7 @@ from crystens_flows.errors import InputError
 from crystens_flows.generators.wyckoff.decoding import sample_specifications
 from crystens_flows.generators.wyckoff.occupation import can_hold
 from crystens_flows.generators.wyckoff.positions import space_group
-from crystens_flows.generators.wyckoff.request import Request
+from crystens_flows.generators.conditions import Conditions
 from crystens_flows.generators.wyckoff.specification import (
     SpecificationModel,
     log_likelihood,
@@ -58,29 +58,29 @@ def counts(specification):
 )
 def test_refuses_what_cannot_be(asked, reason):
     with pytest.raises(InputError, match=reason):
-        Request(**asked)
+        Conditions(**asked)
 
 
 def test_what_is_asked_for_holds(model):
-    for made in sample_specifications(model, Request(formula="Ca(TiO3)"), streams(6)):
+    for made in sample_specifications(model, Conditions(formula="Ca(TiO3)"), streams(6)):
         found = counts(made)
         assert found["O"] == 3 * found["Ca"] == 3 * found["Ti"]
-    request = Request(formula="SrTiO3", space_group=221)
-    for made in sample_specifications(model, request, streams(6)):
+    conditions = Conditions(formula="SrTiO3", space_group=221)
+    for made in sample_specifications(model, conditions, streams(6)):
         assert made.space_group == 221
         assert set(counts(made)) == {"Sr", "Ti", "O"}
-    for made in sample_specifications(model, Request(chemical_system="O-Fe-Li"), streams(6)):
+    for made in sample_specifications(model, Conditions(chemical_system="O-Fe-Li"), streams(6)):
         assert set(counts(made)) == {"Li", "Fe", "O"}
-    request = Request(chemical_system="Li-O", n_sites=8, space_group=62)
-    for made in sample_specifications(model, request, streams(6)):
+    conditions = Conditions(chemical_system="Li-O", n_sites=8, space_group=62)
+    for made in sample_specifications(model, conditions, streams(6)):
         assert made.space_group == 62
         assert sum(counts(made).values()) == 8
-    for made in sample_specifications(model, Request(n_sites=7), streams(6)):
+    for made in sample_specifications(model, Conditions(n_sites=7), streams(6)):
         assert sum(counts(made).values()) == 7
 
 
 def test_samples_are_crystals_that_can_be(model):
-    for made in sample_specifications(model, Request(), streams(24)):
+    for made in sample_specifications(model, Conditions(), streams(24)):
         found = counts(made)
         assert 1 <= sum(found.values()) <= 52
         assert can_hold(made.space_group, tuple(found.values()))
@@ -90,9 +90,13 @@ def test_samples_are_crystals_that_can_be(model):
 
 
 def test_a_sample_depends_on_its_stream_alone(model):
-    for request in (Request(), Request(formula="NaF"), Request(formation_energy_per_atom=-2.0)):
-        whole = sample_specifications(model, request, streams(9))
-        assert sample_specifications(model, request, streams(9)[4:6]) == whole[4:6]
+    for conditions in (
+        Conditions(),
+        Conditions(formula="NaF"),
+        Conditions(formation_energy_per_atom=-2.0),
+    ):
+        whole = sample_specifications(model, conditions, streams(9))
+        assert sample_specifications(model, conditions, streams(9)[4:6]) == whole[4:6]
 
 
 def test_reading_word_by_word_is_reading_at_once(model):
@@ -112,7 +116,7 @@ def test_formulas_are_drawn_by_their_likelihood(model):
     """Shares of space groups and letters among samples are those of the likelihoods."""
     from crystens_flows.generators.wyckoff.crystal import SymmetricCrystal
 
-    drawn = sample_specifications(model, Request(formula="NaF", n_sites=2), streams(4000, 5))
+    drawn = sample_specifications(model, Conditions(formula="NaF", n_sites=2), streams(4000, 5))
     number: dict[tuple, int] = {}
     for made in drawn:
         key = (made.space_group, made.numbers, made.letters)

@@ -2,53 +2,51 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
 from crystens_flows.errors import InputError
-from crystens_flows.generators.elements import MAX_Z, electronegativity_order
+from crystens_flows.generators.elements import MAX_ELEMENTS, MAX_Z, electronegativity_order
 from crystens_flows.generators.wyckoff.occupation import can_hold
-from crystens_flows.generators.wyckoff.specification import MAX_ELEMENTS
 from crystens_flows.representation import MAX_SITES
 
 
-@dataclass(frozen=True)
-class Request:
+class Conditions(BaseModel):
     """
     Conditions on generated crystals, each alone or together.
 
-    Parameters
-    ----------
-    formula
-        All crystals have this reduced formula, e.g. ``"SrTiO3"``.
-    chemical_system
-        All crystals have exactly these elements, e.g. ``"Li-Fe-O"``.
-    n_sites
-        Number of sites of the primitive cell.
-    space_group
-        Space group number.
-    formation_energy_per_atom
-        Formation energy in eV/atom that crystals should be near.
-    band_gap
-        Band gap in eV that crystals should be near.
-    guidance
-        How strongly energy and gap are followed: 0 not at all, 1 as often as in the data.
+    Formula, chemical system, number of sites and space group hold exactly; energy and gap are
+    aimed at.
 
     Raises
     ------
     InputError
-        If no crystal can meet it, with the reason.
+        If no crystal can meet them, with the reason.
     """
 
-    formula: str | None = None
-    chemical_system: str | None = None
-    n_sites: int | None = None
-    space_group: int | None = None
-    formation_energy_per_atom: float | None = None
-    band_gap: float | None = None
-    guidance: float = 2.0
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    def __post_init__(self) -> None:
+    formula: str | None = Field(
+        None, description="All crystals have this reduced formula, e.g. SrTiO3."
+    )
+    chemical_system: str | None = Field(
+        None, description="All crystals have exactly these elements, e.g. Li-Fe-O."
+    )
+    n_sites: int | None = Field(None, description="Number of sites of the primitive cell.")
+    space_group: int | None = Field(None, description="Space group number.")
+    formation_energy_per_atom: float | None = Field(
+        None, description="Formation energy in eV/atom that crystals should be near."
+    )
+    band_gap: float | None = Field(None, description="Band gap in eV that crystals should be near.")
+    guidance: float = Field(
+        2.0,
+        description="How strongly energy and gap are followed: 0 not at all, 1 as often as in the "
+        "training data, more beyond.",
+    )
+
+    @model_validator(mode="after")
+    def _possible(self) -> Conditions:
         if self.formula is not None and self.chemical_system is not None:
             raise InputError("give a formula or a chemical system, not both")
         if self.n_sites is not None and not 1 <= self.n_sites <= MAX_SITES:
@@ -70,6 +68,13 @@ class Request:
         elements = len(self.elements)
         if self.n_sites is not None and self.n_sites < elements:
             raise InputError(f"{self.n_sites} sites cannot hold {elements} elements: ask for more")
+        return self
+
+    @property
+    def asked(self) -> list[str]:
+        """Names of the conditions that are set."""
+        names = set(type(self).model_fields) - {"guidance"}
+        return sorted(name for name in names if getattr(self, name) is not None)
 
     @cached_property
     def elements(self) -> tuple[int, ...]:
