@@ -7,6 +7,7 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 
 from crystens_flows.generators import load_generator
+from crystens_flows.generators.conditions import Conditions
 from crystens_flows.relaxation.batch import relax_four_times
 from crystens_flows.representation import decode
 from crystens_flows.schemas import RelaxDocument
@@ -74,7 +75,11 @@ if __name__ == "__main__":
     generator = load_generator("default")
     matcher = StructureMatcher()
     for formula in GENERATED:
-        decoded = decode(generator.sample_formula(formula, arguments.number, arguments.seed))
+        decoded = decode(
+            generator.sample(
+                arguments.number, arguments.seed, conditions=Conditions(formula=formula)
+            )
+        )
         structures = [each.structure for each in decoded if each.structure is not None]
         print(f"{formula}, as the default generator samples it")
         ends = relax_four_times(structures, **settings)

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from scipy import stats
 
 from crystens_flows.datasets import shipped
-from crystens_flows.errors import DatasetError
+from crystens_flows.errors import DatasetError, InputError
 from crystens_flows.evaluation.coverage import (
     COMPOSITION_CUTOFF,
     STRUCTURE_CUTOFF,
@@ -106,12 +107,18 @@ def test_a_reference_has_parts_that_share_nothing():
 class Oracle:
     """A generator that knows some crystals and gives nonsense for others."""
 
+    takes = frozenset({"formula", "space_group"})
+
     def __init__(self, known):
+        self.groups = []
         self.known = {each.composition.reduced_formula: each for each in known}
 
-    def sample_formula(self, formula, n_samples, seed, start):
+    def sample(self, n_samples, seed, start, conditions):
         assert (n_samples, seed, start < 4) == (1, 5, True)
-        return encode([self.known[formula]])
+        if conditions.formula not in self.known:
+            raise InputError("not known")
+        self.groups.append(conditions.space_group)
+        return encode([self.known[conditions.formula]])
 
 
 def test_match_rate_counts_crystals_that_are_found():
@@ -122,5 +129,15 @@ def test_match_rate_counts_crystals_that_are_found():
         Lattice.cubic(12), crystals[2].species, [[0.04 * k, 0, 0] for k in range(len(crystals[2]))]
     )
     found = match_rate(Oracle([crystals[0], swollen, wrong, crystals[3]]), crystals, seed=5)
-    assert (found.share, found.n_crystals) == (0.75, 4)
+    assert (found.matched, found.answered, found.n_crystals) == (0.75, 1.0, 4)
     assert 0 < found.rmse < 0.05
+
+
+def test_match_rate_gives_the_space_group_and_counts_answers():
+    crystals = [c for c in shipped().structures(range(40, 60)) if len(c) <= 8][:4]
+    oracle = Oracle(crystals[:3])
+    found = match_rate(oracle, crystals, seed=5, with_space_group=True)
+    assert (found.matched, found.answered) == (0.75, 0.75)
+    assert oracle.groups == [
+        SpacegroupAnalyzer(c, 0.1).get_space_group_number() for c in crystals[:3]
+    ]

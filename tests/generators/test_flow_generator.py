@@ -11,6 +11,7 @@ from pymatgen.core import Composition
 
 from crystens_flows.errors import CheckpointError, DatasetError, InputError, OutputFolderError
 from crystens_flows.generators import load_generator, train_generator
+from crystens_flows.generators.conditions import Conditions
 from crystens_flows.generators.flow.generator import FlowGenerator
 from crystens_flows.generators.flow.specification import (
     _allowed,
@@ -47,10 +48,10 @@ def test_samples_decode_to_what_was_specified(trained):
 @pytest.mark.parametrize("formula", ["NaF", "SnYF3", "Ca(TiO3)"])
 def test_samples_of_a_formula_have_it(formula):
     generator = load_generator("default")
-    tensors = generator.sample_formula(formula, 4, seed=0)
+    tensors = generator.sample(4, seed=0, conditions=Conditions(formula=formula))
     for decoded in decode(tensors):
         assert decoded.structure.composition.reduced_composition == Composition(formula)
-    again = generator.sample_formula(formula, 2, seed=0, start=1)
+    again = generator.sample(2, 0, 1, conditions=Conditions(formula=formula))
     assert np.array_equal(again, tensors[1:3])
 
 
@@ -59,12 +60,12 @@ def test_samples_of_a_formula_have_it(formula):
     [
         *((text, "is no formula") for text in ("", "Xx2", "NaF0.333", "Na F!")),
         ("LrF3", "elements up to Z = "),
-        ("CH4(CH2)30", "at most 9 and 52"),
+        ("CH4(CH2)30", "makes at most 52"),
     ],
 )
 def test_refuses_what_is_no_formula(trained, formula, reason):
     with pytest.raises(InputError, match=reason):
-        trained.sample_formula(formula, 1, seed=0)
+        trained.sample(1, seed=0, conditions=Conditions(formula=formula))
 
 
 def test_a_formula_is_drawn_from_the_conditional_distribution(trained):

@@ -22,6 +22,8 @@ class Collected:
     ----------
     structures
         Of the samples that have one.
+    space_groups
+        The numbers that these samples state, None where one states none.
     distributions
         Of these structures.
     consistency
@@ -33,6 +35,7 @@ class Collected:
     """
 
     structures: list[Structure] = field(default_factory=list)
+    space_groups: list[int | None] = field(default_factory=list)
     distributions: Distributions = field(default_factory=Distributions)
     consistency: dict[str, list[float]] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
@@ -68,6 +71,7 @@ def collect(source: SampleSource, say: Progress) -> Collected:
                 kept.reasons[kind] = kept.reasons.get(kind, 0) + 1
                 continue
             kept.structures.append(sample.structure)
+            kept.space_groups.append(sample.space_group)
             kept.distributions.add(sample.structure, sample.space_group)
         say(f"{source.name}: {kept.n_samples} samples")
     return kept

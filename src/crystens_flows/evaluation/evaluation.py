@@ -19,11 +19,13 @@ from crystens_flows.evaluation.distributions import (
     wasserstein,
 )
 from crystens_flows.evaluation.energies import energies, relaxed
-from crystens_flows.evaluation.metrics import METRICS
+from crystens_flows.evaluation.guidance import data_guidance, guidance
+from crystens_flows.evaluation.metrics import METRICS, prediction_metrics
 from crystens_flows.evaluation.prediction import match_rate
 from crystens_flows.evaluation.reference import FLOOR, Reference
 from crystens_flows.evaluation.samples import SampleSource, from_real
-from crystens_flows.representation.space_group import symmetry_dataset
+from crystens_flows.evaluation.symmetry import coarse_space_group
+from crystens_flows.generators.base import Generator
 from crystens_flows.schemas import package_versions
 from crystens_flows.screening.cgcnn import predict_properties
 from crystens_flows.screening.cgcnn.weights import PROPERTIES
@@ -33,8 +35,8 @@ from crystens_flows.screening.validity import smact_validity, structural_validit
 METASTABLE = 0.1
 """Energy above the hull, eV/atom, up to which a crystal may be made: MatterGen's."""
 
-P1_SYMPREC = 0.1
-"""Within this distance, angstrom, coordinates have a symmetry or not."""
+CGCNN_ENERGY = "formation_energy_per_atom"
+"""Name of the formation energies by CGCNN."""
 
 N_SHOWN = 8
 """Structures of each source that are kept to be shown, as figures 9 to 11 of the paper do."""
@@ -49,7 +51,7 @@ class EvaluationOptions(BaseModel):
     seed: int = Field(0, ge=0, description="Seed of sampling and of dividing the reference.")
     n_relax: int = Field(100, ge=0, description="Structures relaxed with CHGNet; 0 for none.")
     n_formulas: int = Field(
-        100, ge=0, description="Reference crystals asked for by formula; 0 for none."
+        100, ge=0, description="Crystals of each hold-out asked for by formula; 0 for none."
     )
 
 
@@ -71,6 +73,9 @@ class Evaluation(BaseModel):
     reference: str
     n_reference: int
     options: EvaluationOptions
+    hold_outs: list[str] = Field(
+        default_factory=list, description="Splits whose crystals were asked for by formula."
+    )
     reference_values: dict[str, list[float]] = Field(description="Distributions of real crystals.")
     sources: list[SourceEvaluation] = Field(description="The last is the floor of real crystals.")
     versions: dict[str, str] = Field(default_factory=package_versions)
@@ -117,6 +122,7 @@ def evaluate(
         reference=reference.name,
         n_reference=len(reference.crystals),
         options=options,
+        hold_outs=sorted(reference.hold_outs),
         reference_values=reference_values,
         sources=[
             _evaluate(source, reference, reference_values, options, say)
@@ -137,6 +143,8 @@ def _evaluate(
     if n == 0:
         raise InputError(f"{source.name} has no samples: give a source that has")
     metrics: dict[str, float | None] = dict.fromkeys(METRICS)
+    for hold_out in reference.hold_outs:
+        metrics |= dict.fromkeys(prediction_metrics(hold_out))
     metrics["decoded"] = len(structures) / n
     for name, measured in kept.consistency.items():
         metrics[name] = float(np.mean(measured))
@@ -155,8 +163,11 @@ def _evaluate(
         "valid": sum(both) / n,
         "unique": sum(each is None for each in duplicates) / n,
         "novel": sum(each is None for each in known) / n,
-        "p1": _share(map(_is_p1, structures), len(structures)),
     }
+    groups = [coarse_space_group(each) for each in structures]
+    stated = [pair for pair in zip(groups, kept.space_groups, strict=True) if pair[1] is not None]
+    metrics["p1"] = _share((group == 1 for group in groups), len(groups))
+    metrics["space_group_found"] = _share((a == b for a, b in stated), len(stated))
 
     say(f"{source.name}: coverage")
     valid = [each for each, good in zip(structures, both, strict=True) if good]
@@ -183,10 +194,21 @@ def _evaluate(
     if options.n_relax and structures:
         say(f"{source.name}: relaxing")
         metrics |= _after_relaxation(structures, new, options.n_relax)
-    if options.n_formulas and hasattr(source.generator, "sample_formula"):
-        say(f"{source.name}: formula to crystal")
-        match = match_rate(source.generator, reference.crystals[: options.n_formulas], options.seed)
-        metrics |= {"match_rate": match.share, "match_rmse": match.rmse}
+    generator = source.generator
+    taken = frozenset() if generator is None else generator.takes
+    if generator is not None and "formation_energy_per_atom" in taken:
+        say(f"{source.name}: guidance")
+        asked = guidance(generator, reference.formation_energies, n, options.seed)
+        if asked is not None:
+            energy, both_valid = asked
+            metrics["guided_valid"] = both_valid
+            if energy is not None and values[CGCNN_ENERGY]:
+                metrics["guided_energy_change"] = energy - float(np.mean(values[CGCNN_ENERGY]))
+    if source.name == FLOOR:
+        metrics["guided_energy_change"] = data_guidance(reference.formation_energies)
+    if generator is not None and options.n_formulas and "formula" in taken:
+        for name, held_out in reference.hold_outs.items():
+            metrics |= _prediction(source.name, generator, name, held_out, options, say)
     return SourceEvaluation(
         name=source.name,
         origin=source.origin,
@@ -196,6 +218,33 @@ def _evaluate(
         reasons=dict(sorted(kept.reasons.items(), key=lambda each: -each[1])),
         shown=[each.as_dict() for each in structures[:N_SHOWN]],
     )
+
+
+def _prediction(
+    source: str,
+    generator: Generator,
+    hold_out: str,
+    crystals: Sequence[Structure],
+    options: EvaluationOptions,
+    say: Progress,
+) -> dict[str, float | None]:
+    found: dict[str, float | None] = {}
+    for given in ("formula", "space_group"):
+        if given not in generator.takes:
+            continue
+        say(f"{source}: formula to crystal, {hold_out}")
+        match = match_rate(
+            generator,
+            crystals[: options.n_formulas],
+            options.seed,
+            with_space_group=given == "space_group",
+        )
+        found |= {
+            f"{given}_matched_{hold_out}": match.matched,
+            f"{given}_answered_{hold_out}": match.answered,
+            f"{given}_rmse_{hold_out}": match.rmse,
+        }
+    return found
 
 
 def _predicted(structures: Sequence[Structure]) -> dict[str, list[float]]:
@@ -235,16 +284,6 @@ def _after_relaxation(
 
 def _near_hull(energy: float | None) -> bool:
     return energy is not None and energy <= METASTABLE
-
-
-def _is_p1(structure: Structure) -> bool:
-    dataset = symmetry_dataset(
-        structure.lattice.matrix,
-        structure.frac_coords,
-        [site.specie.Z for site in structure],
-        P1_SYMPREC,
-    )
-    return dataset is None or int(dataset.number) == 1
 
 
 def _share(flags: Iterable[bool], n: int) -> float | None:

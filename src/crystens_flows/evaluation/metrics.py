@@ -53,7 +53,7 @@ class Metric:
 
 _TABLE_1, _TABLE_2 = "Table 1, variance of copies", "Table 2, disagreement"
 _KS = "Kolmogorov-Smirnov statistic"
-_QUALITY, _STABILITY = "Quality", "Stability"
+_QUALITY, _STABILITY, _GUIDANCE = "Quality", "Stability", "Guidance"
 
 
 def _share(
@@ -115,6 +115,13 @@ METRICS: dict[str, Metric] = {
         WYFORMER,
         "near",
     ),
+    "space_group_found": _share(
+        _QUALITY,
+        "space group is the one stated",
+        "Share of structures in which spglib finds, within 0.1 A, the space group that the sample "
+        "states; a higher one counts as another. Of real crystals, that of 0.01 A counts as "
+        "stated.",
+    ),
     "cov_recall": _share(
         _QUALITY,
         "COV-R",
@@ -134,20 +141,6 @@ METRICS: dict[str, Metric] = {
     ),
     "wasserstein_n_elements": Metric(
         _QUALITY, "Wasserstein, no. of elements", "Of the valid samples.", CDVAE
-    ),
-    "match_rate": _share(
-        _QUALITY,
-        "formula to crystal, matched",
-        "Share of reference crystals that one sample of their formula matches (StructureMatcher, "
-        "ltol 0.3, stol 0.5, angle 10), for generators that take a formula; unlike there, the "
-        "number of formula units is not given.",
-        DIFFCSP,
-    ),
-    "match_rmse": Metric(
-        _QUALITY,
-        "formula to crystal, RMSE",
-        "Over the matched, divided by the cube root of the volume of an atom.",
-        DIFFCSP,
     ),
     "formation_energy_per_atom": Metric(
         _STABILITY,
@@ -199,6 +192,20 @@ METRICS: dict[str, Metric] = {
         "Share of them that are at most so far above CHGNet's hull, unique and novel.",
         MATTERGEN,
     ),
+    "guided_energy_change": Metric(
+        _GUIDANCE,
+        "change of formation energy, eV/atom",
+        "Mean formation energy by CGCNN of as many samples asked for the mean energy of the "
+        "training crystals' lowest tenth, less that of the samples above; for real crystals, the "
+        "energies of the data set itself.",
+    ),
+    "guided_valid": _share(
+        _GUIDANCE,
+        "both valid, asked for low energy",
+        "Share of these samples that are valid in structure and composition; beside 'both'.",
+        None,
+        "near",
+    ),
     "length_variance": _spread(
         _TABLE_1, "lengths, A^2", "Variance of the copies of a, b and c in a CrysTens"
     ),
@@ -246,3 +253,44 @@ METRICS: dict[str, Metric] = {
     ),
 }
 """All metrics by name, in the order of the table."""
+
+
+def prediction_metrics(hold_out: str) -> dict[str, Metric]:
+    """
+    Return the metrics of crystal structure prediction on a hold-out.
+
+    Parameters
+    ----------
+    hold_out
+        Name of the split.
+
+    Returns
+    -------
+    dict
+        By name, which has the split in it: with the formula alone given, and with the space group.
+    """
+    found: dict[str, Metric] = {}
+    for given, what in (("formula", "formula"), ("space_group", "with space group")):
+        group = f"Formula to crystal, {hold_out}"
+        found |= {
+            f"{given}_matched_{hold_out}": _share(
+                group,
+                f"{what}: matched",
+                "Share of crystals that one sample of their formula matches (StructureMatcher, "
+                "ltol 0.3, stol 0.5, angle 10), for generators that take a formula; unlike there, "
+                "the number of formula units is not given.",
+                DIFFCSP,
+            ),
+            f"{given}_answered_{hold_out}": _share(
+                group,
+                f"{what}: answered",
+                "Share of crystals for whose formula the generator gives a sample at all.",
+            ),
+            f"{given}_rmse_{hold_out}": Metric(
+                group,
+                f"{what}: RMSE",
+                "Over the matched, divided by the cube root of the volume of an atom.",
+                DIFFCSP,
+            ),
+        }
+    return found

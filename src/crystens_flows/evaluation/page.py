@@ -8,7 +8,7 @@ from itertools import groupby
 
 from crystens_flows.evaluation.evaluation import Evaluation
 from crystens_flows.evaluation.figures import Drawn
-from crystens_flows.evaluation.metrics import METRICS, SOURCES
+from crystens_flows.evaluation.metrics import METRICS, SOURCES, Metric, prediction_metrics
 from crystens_flows.evaluation.reference import FLOOR
 from crystens_flows.report.page import STYLE
 
@@ -22,7 +22,17 @@ td { vertical-align: top; }
 
 _SIGNS = {"high": "▲", "low": "▼", "near": "◆"}
 
-_BY_LABEL = {(metric.group, metric.label): metric for metric in METRICS.values()}
+
+def _metrics(evaluation: Evaluation) -> dict[str, Metric]:
+    """All metrics of an evaluation by name: those of its hold-outs before the paper's tables."""
+    predicted = {
+        name: metric
+        for hold_out in evaluation.hold_outs
+        for name, metric in prediction_metrics(hold_out).items()
+    }
+    first_of_paper = list(METRICS).index("length_variance")
+    own = list(METRICS.items())
+    return {**dict(own[:first_of_paper]), **predicted, **dict(own[first_of_paper:])}
 
 
 def table_rows(evaluation: Evaluation) -> list[dict[str, str]]:
@@ -41,7 +51,7 @@ def table_rows(evaluation: Evaluation) -> list[dict[str, str]]:
         are left out.
     """
     rows = []
-    for name, metric in METRICS.items():
+    for name, metric in _metrics(evaluation).items():
         values = [source.metrics.get(name) for source in evaluation.sources]
         if all(value is None for value in values):
             continue
@@ -100,7 +110,7 @@ def render_page(evaluation: Evaluation, figures: Sequence[Drawn]) -> str:
             f"</div><p>{escape(figure.caption)}</p>"
         )
     parts += ["<h2>Samples without a structure</h2>", _reasons(evaluation)]
-    parts += ['<h2 id="measured">What is measured</h2>', _definitions()]
+    parts += ['<h2 id="measured">What is measured</h2>', _definitions(evaluation)]
     parts += ["<h2>Sources of the definitions</h2>", _plain(("", ""), list(SOURCES.items()))]
     asked = {
         **{
@@ -136,11 +146,12 @@ def _counts(evaluation: Evaluation) -> str:
 def _table(evaluation: Evaluation) -> str:
     names = [source.name for source in evaluation.sources]
     head = "".join(f'<th class="number">{escape(name)}</th>' for name in names)
+    by_label = {(each.group, each.label): each for each in _metrics(evaluation).values()}
     body = []
     for group, rows in groupby(table_rows(evaluation), key=lambda row: row["group"]):
         body.append(f'<tr><th class="group" colspan="{len(names) + 1}">{escape(group)}</th></tr>')
         for row in rows:
-            metric = _BY_LABEL[group, row["metric"]]
+            metric = by_label[group, row["metric"]]
             cells = "".join(f'<td class="number">{escape(row[name])}</td>' for name in names)
             label = f"{escape(row['metric'])} <small>{_SIGNS[metric.better]}</small>"
             body.append(f'<tr title="{escape(metric.definition)}"><td>{label}</td>{cells}</tr>')
@@ -157,8 +168,9 @@ def _reasons(evaluation: Evaluation) -> str:
     return _plain(("source", "reason", "samples"), rows) if rows else "<p>None.</p>"
 
 
-def _definitions() -> str:
-    rows = [(m.group, m.label, m.definition, m.source or "") for m in METRICS.values()]
+def _definitions(evaluation: Evaluation) -> str:
+    metrics = _metrics(evaluation).values()
+    rows = [(m.group, m.label, m.definition, m.source or "") for m in metrics]
     return _plain(("", "row", "definition", "source"), rows)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,10 @@ class Reference:
         What counts as known: a sample that is none of these is novel.
     name
         What the data set is called.
+    hold_outs
+        Crystals of each split that is neither for training nor for validation, by its name.
+    formation_energies
+        Of the training crystals, eV/atom, those that are known.
     processes
         How many processes compute fingerprints.
     """
@@ -45,6 +49,8 @@ class Reference:
     floor: list[Structure]
     training: KnownCrystals
     name: str
+    hold_outs: dict[str, list[Structure]] = field(default_factory=dict)
+    formation_energies: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     processes: int = 1
 
     @cached_property
@@ -105,10 +111,18 @@ def reference_of(
             "more, e.g. structures without splits"
         )
     half = len(rest) // 2
+    energies = np.asarray(dataset.formation_energy_per_atom, dtype=float)[train]
+    hold_outs = {
+        name: list(dataset.structures(np.random.default_rng(seed).permutation(rows)[:size]))
+        for name, rows in dataset.split.items()
+        if name not in ("train", "validation") and len(rows)
+    }
     return Reference(
         list(dataset.structures(rest[:half][:size])),
         list(dataset.structures(rest[half:][:size])),
         KnownCrystals.from_dataset(dataset.subset(np.sort(train))),
         name,
+        hold_outs,
+        energies[np.isfinite(energies)],
         processes,
     )

@@ -152,7 +152,7 @@ def from_real(structures: Sequence[Structure], name: str) -> SampleSource:
         for start in range(0, len(structures), CHUNK):
             chunk = structures[start : start + CHUNK]
             yield [
-                Sample(structure, consistency=decoded.consistency)
+                Sample(structure, None, decoded.space_group, decoded.consistency)
                 for structure, decoded in zip(chunk, decode(encode(chunk)), strict=True)
             ]
 

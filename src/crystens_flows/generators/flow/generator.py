@@ -17,6 +17,7 @@ from crystens_flows.generators.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
+from crystens_flows.generators.conditions import Conditions
 from crystens_flows.generators.flow.network import COORDINATE_SCALE, FlowNetwork
 from crystens_flows.generators.flow.specification import (
     Specification,
@@ -84,6 +85,7 @@ class FlowGenerator(Generator):
     """
 
     kind: ClassVar[str] = "flow"
+    takes: ClassVar[frozenset[str]] = frozenset({"formula"})
 
     def __init__(
         self,
@@ -208,44 +210,30 @@ class FlowGenerator(Generator):
         return cls(specification, network, card, sha256, settings, config["architecture"])
 
     def sample(
-        self, n_samples: int, seed: int, start: int = 0, progress: Progress | None = None
+        self,
+        n_samples: int,
+        seed: int,
+        start: int = 0,
+        progress: Progress | None = None,
+        conditions: Conditions | None = None,
     ) -> np.ndarray:
-        """Sample CrysTens; see :meth:`Generator.sample`."""
-        streams = _streams(n_samples, seed, start)
-        specifications = sample_specifications(
-            self.specification, streams, self.settings.temperature
-        )
+        """
+        Sample CrysTens; see :meth:`Generator.sample`.
+
+        Where a formula is asked for, space group and number of formula units come from the model's
+        own distribution under the condition of the composition, which is exact: all of them are
+        enumerated.
+        """
+        self.check_sampling(n_samples, seed, start, conditions)
+        streams = [np.random.default_rng([seed, start + k]) for k in range(n_samples)]
+        temperature = self.settings.temperature
+        if conditions is not None and conditions.formula is not None:
+            specifications = sample_specifications_of(
+                self.specification, conditions.formula, streams, temperature
+            )
+        else:
+            specifications = sample_specifications(self.specification, streams, temperature)
         return self._crystals(specifications, streams, progress)
-
-    def sample_formula(self, formula: str, n_samples: int, seed: int, start: int = 0) -> np.ndarray:
-        """
-        Sample CrysTens of one formula.
-
-        Space group and number of formula units come from the model's own distribution under the
-        condition of the composition, which is exact: all of them are enumerated.
-
-        Parameters
-        ----------
-        formula
-            The formula, e.g. "NaF"; the cell holds one or more of its reduced units.
-        n_samples, seed, start
-            As for :meth:`sample`.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 of shape (n_samples, 4, 64, 64), as :meth:`sample`.
-
-        Raises
-        ------
-        InputError
-            If it is no formula, has elements the model does not know or too many sites.
-        """
-        streams = _streams(n_samples, seed, start)
-        specifications = sample_specifications_of(
-            self.specification, formula, streams, self.settings.temperature
-        )
-        return self._crystals(specifications, streams)
 
     def _crystals(
         self,
@@ -321,15 +309,6 @@ class FlowGenerator(Generator):
             y = y + cell / evaluations
         parameters = self.network.codec.decode(y, (atoms > 0).sum(1))
         return x.cpu().numpy(), parameters.cpu().numpy()
-
-
-def _streams(n_samples: int, seed: int, start: int) -> list[np.random.Generator]:
-    """Make one source of random numbers a sample, which depends on seed and index alone."""
-    if n_samples < 0 or start < 0 or seed < 0:
-        raise InputError(
-            f"n_samples, start and seed must not be negative: {n_samples}, {start}, {seed}"
-        )
-    return [np.random.default_rng([seed, start + k]) for k in range(n_samples)]
 
 
 def _size_batches(n_sites: np.ndarray, max_sites: int = 1024, max_pairs: int = 20_000) -> list:
