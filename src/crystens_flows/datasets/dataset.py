@@ -147,6 +147,7 @@ class Dataset:
         indices: Sequence[int] | NDArray | None = None,
         batch_size: int = 256,
         normalization: Normalization | None = None,
+        descriptors: Sequence[str] = (),
     ) -> Iterator[NDArray[np.float32]]:
         """
         Encode some rows as CrysTens, one batch at a time.
@@ -159,18 +160,21 @@ class Dataset:
             How many CrysTens a batch holds; the last may hold fewer.
         normalization
             The normalisation of the tensors; that of the reference code by default.
+        descriptors
+            Chemical descriptors to add a layer of each, as for
+            :func:`~crystens_flows.representation.encode.encode`.
 
         Yields
         ------
         numpy.ndarray
-            Normalised CrysTens, float32, shape ``(m, 4, 64, 64)``.
+            Normalised CrysTens, float32, shape ``(m, 4, 64, 64)``; more layers with descriptors.
         """
-        from crystens_flows.representation import REFERENCE, render
+        from crystens_flows.representation import REFERENCE, add_descriptors, render
 
         rows = np.arange(len(self)) if indices is None else np.asarray(indices, dtype=np.int64)
         for start in range(0, len(rows), batch_size):
             chosen = rows[start : start + batch_size]
-            yield render(
+            tensors = render(
                 self.numbers[chosen],
                 self.frac_coords[chosen],
                 self.lattice[chosen],
@@ -178,6 +182,9 @@ class Dataset:
                 self.n_sites[chosen],
                 normalization=REFERENCE if normalization is None else normalization,
             )
+            if descriptors:
+                tensors = add_descriptors(tensors, self.numbers[chosen], descriptors)
+            yield tensors
 
     @cached_property
     def reduced_formulas(self) -> list[str]:

@@ -6,7 +6,13 @@ import numpy as np
 
 from crystens_flows.errors import InputError
 from crystens_flows.representation.consistency import NO_CONSISTENCY
-from crystens_flows.representation.layout import CRYSTAL, FIRST_SITE, N_ATTRIBUTES, SHAPE
+from crystens_flows.representation.layout import (
+    CRYSTAL,
+    FIRST_SITE,
+    N_ATTRIBUTES,
+    N_LAYERS,
+    holds_crystens,
+)
 from crystens_flows.representation.normalization import REFERENCE, Normalization
 from crystens_flows.representation.occupancy import count_sites
 from crystens_flows.representation.reconstruction import Clusters, Decoded, reconstruct
@@ -37,7 +43,8 @@ def decode(
     Parameters
     ----------
     tensors
-        Normalised CrysTens, shape (n, 4, 64, 64), of a float type.
+        Normalised CrysTens, shape (n, 4, 64, 64), of a float type; further layers, as of chemical
+        descriptors, are not read.
     normalization
         The scaling they were made with.
     element_clusters
@@ -57,10 +64,10 @@ def decode(
         If the array has another shape or type, or a number of clusters is no positive number.
     """
     tensors = np.asarray(tensors)
-    if tensors.shape[1:] != SHAPE or not np.issubdtype(tensors.dtype, np.floating):
+    if not holds_crystens(tensors.shape) or not np.issubdtype(tensors.dtype, np.floating):
         raise InputError(
             f"tensors have shape {tensors.shape} and type {tensors.dtype}: expected "
-            "(n, 4, 64, 64) of a float type, the batch first"
+            "(n, 4, 64, 64) of a float type, the batch first, or more layers than 4"
         )
     for name, clusters in (
         ("element_clusters", element_clusters),
@@ -71,7 +78,9 @@ def decode(
     decoded: list[Decoded] = []
     for start in range(0, len(tensors), _CHUNK):
         with np.errstate(over="ignore"):
-            chunk = tensors[start : start + _CHUNK].astype(np.float32, copy=False)
+            chunk = np.ascontiguousarray(
+                tensors[start : start + _CHUNK, :N_LAYERS], dtype=np.float32
+            )
         decoded += _decode_chunk(chunk, normalization, element_clusters, coordinate_clusters)
     return decoded
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from crystens_flows.errors import InputError
 from crystens_flows.representation.arrays import structure_arrays
+from crystens_flows.representation.descriptors import add_descriptors, check_descriptors
 from crystens_flows.representation.layout import FIRST_SITE, MAX_SITES, N_ATTRIBUTES, SHAPE
 from crystens_flows.representation.normalization import REFERENCE, Normalization
 
@@ -23,6 +24,7 @@ def encode(
     space_groups: Sequence[int] | None = None,
     *,
     normalization: Normalization = REFERENCE,
+    descriptors: Sequence[str] = (),
 ) -> np.ndarray:
     """
     Encode structures as normalised CrysTens.
@@ -39,19 +41,24 @@ def encode(
         Their space group numbers; found with spglib (0.01 angstrom, 5 degrees) when None.
     normalization
         The scaling.
+    descriptors
+        Chemical descriptors to add a layer of each, keys of
+        :data:`~crystens_flows.representation.descriptors.DESCRIPTORS`.
 
     Returns
     -------
     numpy.ndarray
-        float32, shape (n, 4, 64, 64).
+        float32, shape (n, 4, 64, 64), or (n, 4 + d, 64, 64) with d descriptors.
 
     Raises
     ------
     InputError
-        For a structure that cannot be encoded; it names the structure and the remedy.
+        For a structure that cannot be encoded; it names the structure and the remedy. Also for a
+        descriptor that is unknown.
     """
+    names = check_descriptors(descriptors)
     arrays = structure_arrays(structures, space_groups)
-    return render(
+    tensors = render(
         arrays.numbers,
         arrays.frac_coords,
         arrays.lattice_parameters,
@@ -59,6 +66,7 @@ def encode(
         arrays.n_sites,
         normalization,
     )
+    return add_descriptors(tensors, arrays.numbers, names) if names else tensors
 
 
 def render(

@@ -45,3 +45,8 @@ CRYSTAL = slice(4, 11)
 
 PAIRS = ("direction", "distance")
 """The two kinds of pair entries: layers 1 to 3, and layer 0."""
+
+
+def holds_crystens(shape: tuple[int, ...]) -> bool:
+    """Tell whether arrays of a shape hold CrysTens, with layers of descriptors or without."""
+    return len(shape) == 4 and shape[1] >= N_LAYERS and shape[2:] == (SIZE, SIZE)
