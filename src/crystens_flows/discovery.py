@@ -136,7 +136,9 @@ def run_discovery(
     load_hull(options.screening.hull)
     if options.train is None:
         generator = resolve_generator(options.generator)
-        sha256 = load_generator(generator).sha256
+        loaded = load_generator(generator)
+        loaded.check_sampling(0, 0, 0, options.conditions)
+        sha256 = loaded.sha256
         options = options.model_copy(update={"generator": generator, "checkpoint_sha256": sha256})
     # A store that is named is opened first: where that fails, the folder stays free.
     stores = open_stores(options.store) if options.store else None

@@ -137,16 +137,18 @@ def kept_flow(flow: Flow | Job | list[Job], folder: Path, settings: Any) -> Flow
             f"{path} cannot be read ({exc}): it is damaged or of another version; give another "
             "output folder"
         ) from exc
-    if before != settings:
-        raise OutputFolderError(_difference(folder, before or {}, settings or {}))
+    _refuse_other(folder, before or {}, settings or {})
     return kept
 
 
-def _difference(folder: Path, before: dict, now: dict) -> str:
+def _refuse_other(folder: Path, before: dict, now: dict) -> None:
+    """Refuse settings other than those of before; one that is None may be new in this version."""
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if not names:
+        return
     started = ", ".join(f"{name}={before.get(name)!r}" for name in names)
     given = ", ".join(f"{name}={now.get(name)!r}" for name in names)
-    return (
+    raise OutputFolderError(
         f"output folder {folder} holds a run that was started with {started}, not {given}: give "
         "the same to go on with it, or another output folder"
     )

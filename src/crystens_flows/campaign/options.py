@@ -9,6 +9,7 @@ from jobflow import Flow, JobStore, Maker
 from pydantic import BaseModel, ConfigDict, Field
 
 from crystens_flows.errors import InputError
+from crystens_flows.generators.conditions import Conditions
 from crystens_flows.masking import StoreText
 from crystens_flows.schemas import TrainDocument
 from crystens_flows.screening.pipeline import ScreeningOptions
@@ -82,6 +83,9 @@ class DiscoveryOptions(BaseModel):
     seed: int = Field(0, ge=0, description="Seed of the sampling.")
     generator: str = Field("default", description="Shipped name or folder of a checkpoint.")
     checkpoint_sha256: str = Field("", description="SHA-256 of the generator's weights.")
+    conditions: Conditions | None = Field(
+        None, description="What all crystals are to meet, e.g. a formula; None for nothing."
+    )
     train: TrainOptions | None = Field(
         None, description="Training of the generator to sample from, in place of 'generator'."
     )
@@ -216,7 +220,9 @@ def flow_maker(options: DiscoveryOptions) -> DiscoveryFlowMaker:
         train_maker=None if options.train is None else options.train.maker(),
         dataset=None if options.train is None else options.train.data,
         sample_maker=SampleMaker(
-            generator=options.generator, checkpoint_sha256=options.checkpoint_sha256 or None
+            generator=options.generator,
+            checkpoint_sha256=options.checkpoint_sha256 or None,
+            conditions=options.conditions,
         ),
         screen_makers=prefilter_makers(screening),
         select_maker=SelectMaker(rules=screening.selection, hull=screening.hull),

@@ -7,6 +7,16 @@ from typing import Annotated
 
 import typer
 
+from crystens_flows.cli.condition_options import (
+    BandGap,
+    ChemicalSystem,
+    FormationEnergy,
+    Formula,
+    Guidance,
+    Sites,
+    SpaceGroup,
+    conditions_of,
+)
 from crystens_flows.cli.options import Config, GeneratorName, Number, Seed
 from crystens_flows.cli.output import progress_bar, reasons, say
 from crystens_flows.cli.relax import EngineName
@@ -32,6 +42,13 @@ def discover(
     number: Number = 240,
     seed: Seed = 0,
     generator: GeneratorName = "default",
+    formula: Formula = None,
+    chemical_system: ChemicalSystem = None,
+    n_sites: Sites = None,
+    space_group: SpaceGroup = None,
+    formation_energy: FormationEnergy = None,
+    band_gap: BandGap = None,
+    guidance: Guidance = 2.0,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")] = Path(
         DEFAULT_OUTPUT_FOLDER
     ),
@@ -92,6 +109,15 @@ def discover(
         n_samples=number,
         seed=seed,
         generator=generator,
+        conditions=conditions_of(
+            formula=formula,
+            chemical_system=chemical_system,
+            n_sites=n_sites,
+            space_group=space_group,
+            formation_energy=formation_energy,
+            band_gap=band_gap,
+            guidance=guidance,
+        ),
         campaign=campaign,
         chunk_size=chunk_size,
         screening=screening,

@@ -8,6 +8,16 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from crystens_flows.cli.condition_options import (
+    BandGap,
+    ChemicalSystem,
+    FormationEnergy,
+    Formula,
+    Guidance,
+    Sites,
+    SpaceGroup,
+    conditions_of,
+)
 from crystens_flows.cli.options import Config, Format, GeneratorName, Number, OutputFormat, Seed
 from crystens_flows.cli.output import progress_bar, say
 
@@ -112,21 +122,37 @@ def sample(
     seed: Seed = 0,
     start: Annotated[int, typer.Option("--start", min=0, help="Index of the first sample.")] = 0,
     generator: GeneratorName = "default",
+    formula: Formula = None,
+    chemical_system: ChemicalSystem = None,
+    n_sites: Sites = None,
+    space_group: SpaceGroup = None,
+    formation_energy: FormationEnergy = None,
+    band_gap: BandGap = None,
+    guidance: Guidance = 2.0,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder for tensors and structures.")
     ] = Path("crystens-samples"),
     output_format: Format = OutputFormat.TABLE,
     config: Config = None,
 ) -> None:
-    """Sample crystals: CrysTens in one file, a CIF each."""
+    """Sample crystals, any or such as are asked for: CrysTens in one file, a CIF each."""
     from crystens_flows.cli.folders import FolderWriter
     from crystens_flows.cli.tensors import decode_to, print_decoded
     from crystens_flows.generators import load_generator
 
+    conditions = conditions_of(
+        formula=formula,
+        chemical_system=chemical_system,
+        n_sites=n_sites,
+        space_group=space_group,
+        formation_energy=formation_energy,
+        band_gap=band_gap,
+        guidance=guidance,
+    )
     with FolderWriter(output) as writer:
         loaded = load_generator(generator)
         with progress_bar("sampling") as progress:
-            tensors = loaded.sample(number, seed, start, progress)
+            tensors = loaded.sample(number, seed, start, progress, conditions)
         writer.save_tensors(len(tensors), [tensors])
         rows = decode_to(writer, tensors, f"generator {generator}", start)
     print_decoded(rows, output, output_format)

@@ -117,7 +117,7 @@ METRICS: dict[str, Metric] = {
     ),
     "space_group_found": _share(
         _QUALITY,
-        "space group is the one stated",
+        "has the space group stated",
         "Share of structures in which spglib finds, within 0.1 A, the space group that the sample "
         "states; a higher one counts as another. Of real crystals, that of 0.01 A counts as "
         "stated.",
@@ -194,14 +194,14 @@ METRICS: dict[str, Metric] = {
     ),
     "guided_energy_change": Metric(
         _GUIDANCE,
-        "change of formation energy, eV/atom",
+        "formation energy, change, eV",
         "Mean formation energy by CGCNN of as many samples asked for the mean energy of the "
         "training crystals' lowest tenth, less that of the samples above; for real crystals, the "
         "energies of the data set itself.",
     ),
     "guided_valid": _share(
         _GUIDANCE,
-        "both valid, asked for low energy",
+        "both valid, asked for low",
         "Share of these samples that are valid in structure and composition; beside 'both'.",
         None,
         "near",

@@ -123,6 +123,23 @@ def generator_sha256(name_or_folder: str | Path) -> str:
     return read_header(_checkpoint_folder(name_or_folder))["sha256"]
 
 
+def generator_kind(name_or_folder: str | Path) -> str:
+    """
+    Return the kind of a generator, without loading it.
+
+    Parameters
+    ----------
+    name_or_folder
+        A key of `SHIPPED_GENERATORS` or the folder of a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such generator.
+    """
+    return read_header(_checkpoint_folder(name_or_folder))["kind"]
+
+
 def load_generator(name_or_folder: str | Path) -> Generator:
     """
     Load a generator that is shipped, or one that was trained.
@@ -143,7 +160,7 @@ def load_generator(name_or_folder: str | Path) -> Generator:
         If there is no such generator, or its checkpoint is damaged or of an unknown kind.
     """
     folder = _checkpoint_folder(name_or_folder)
-    kind = read_header(folder)["kind"]
+    kind = generator_kind(folder)
     if kind not in GENERATOR_CLASSES:
         raise CheckpointError(
             f"{folder} holds a generator of unknown kind '{kind}': known are "
@@ -230,6 +247,7 @@ __all__ = [
     "Generator",
     "TrainingPaused",
     "generator_class",
+    "generator_kind",
     "generator_sha256",
     "load_generator",
     "resolve_generator",

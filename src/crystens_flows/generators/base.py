@@ -131,8 +131,9 @@ class Generator(ABC):
             If the generator does not take such conditions, or knows no crystal that meets them.
         """
 
+    @classmethod
     def check_sampling(
-        self, n_samples: int, seed: int, start: int, conditions: Conditions | None
+        cls, n_samples: int, seed: int, start: int, conditions: Conditions | None
     ) -> None:
         """
         Refuse what :meth:`sample` cannot do, before anything is sampled.
@@ -147,11 +148,11 @@ class Generator(ABC):
                 f"n_samples, start and seed must not be negative: {n_samples}, {start}, {seed}"
             )
         asked = [] if conditions is None else conditions.asked
-        refused = [name for name in asked if name not in self.takes]
+        refused = [name for name in asked if name not in cls.takes]
         if refused:
-            taken = ", ".join(sorted(self.takes)) or "no conditions at all"
+            taken = ", ".join(sorted(cls.takes)) or "no conditions at all"
             raise InputError(
-                f"generators of kind '{self.kind}' cannot be asked for {', '.join(refused)}: they "
+                f"generators of kind '{cls.kind}' cannot be asked for {', '.join(refused)}: they "
                 f"take {taken}"
             )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from crystens_flows.errors import InputError
 from crystens_flows.generators.elements import MAX_ELEMENTS, MAX_Z, electronegativity_order
@@ -69,6 +71,35 @@ class Conditions(BaseModel):
         if self.n_sites is not None and self.n_sites < elements:
             raise InputError(f"{self.n_sites} sites cannot hold {elements} elements: ask for more")
         return self
+
+    @classmethod
+    def of(cls, given: Conditions | Mapping[str, Any] | None) -> Conditions | None:
+        """
+        Take conditions as they are, or from a dictionary.
+
+        Raises
+        ------
+        InputError
+            If a name is unknown, a value of the wrong type, or no crystal can meet them.
+        """
+        if given is None or isinstance(given, Conditions):
+            return given
+        values = {name: given[name] for name in given if not name.startswith("@")}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as exc:
+            first = exc.errors()[0]
+            raise InputError(
+                f"condition '{'.'.join(map(str, first['loc']))}': {first['msg']}; known are "
+                f"{', '.join(cls.model_fields)}"
+            ) from None
+
+    def as_asked(self) -> dict[str, Any] | None:
+        """Return what is asked for by name, with the guidance where it counts; None for nothing."""
+        found = {name: getattr(self, name) for name in self.asked}
+        if {"formation_energy_per_atom", "band_gap"} & found.keys():
+            found["guidance"] = self.guidance
+        return found or None
 
     @property
     def asked(self) -> list[str]:

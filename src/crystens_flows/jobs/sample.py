@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobflow import Maker, job
 
 from crystens_flows.errors import CheckpointError
+from crystens_flows.generators.conditions import Conditions
 from crystens_flows.schemas import ArrayBlob, Provenance, SampleDocument, TrainDocument
 
 if TYPE_CHECKING:
@@ -41,17 +42,27 @@ class SampleMaker(Maker):
     checkpoint_sha256
         SHA-256 of its weights, as :func:`crystens_flows.generators.generator_sha256` gives it: jobs
         refuse others. None to take what is there when they run.
+    conditions
+        What all crystals are to meet, e.g. ``Conditions(formula="NaF", space_group=225)`` or the
+        same as a dictionary; None for nothing.
+
+    Raises
+    ------
+    InputError
+        If no crystal can meet the conditions.
     """
 
     name: str = "crystens sample"
     generator: str = "default"
     checkpoint_sha256: str | None = None
+    conditions: Conditions | dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        """Make the folder of a checkpoint absolute."""
+        """Make the folder of a checkpoint absolute, and refuse impossible conditions."""
         from crystens_flows.generators import resolve_generator
 
         self.generator = resolve_generator(self.generator)
+        self.conditions = Conditions.of(self.conditions)
 
     @job(output_schema=SampleDocument, data=ArrayBlob)
     def make(
@@ -88,6 +99,8 @@ class SampleMaker(Maker):
         ------
         CheckpointError
             If there is no such checkpoint, it is damaged, or no longer the one it was.
+        InputError
+            If the generator does not take the conditions.
         """
         from crystens_flows.generators import generator_sha256
 
@@ -106,13 +119,15 @@ class SampleMaker(Maker):
                 "begin another campaign"
             )
         generator = _loaded(name, sha256)
-        tensors = generator.sample(n_samples, seed, start)
+        conditions = Conditions.of(self.conditions)
+        tensors = generator.sample(n_samples, seed, start, conditions=conditions)
         return SampleDocument(
             provenance=Provenance(
                 campaign=campaign,
                 generator=generator.kind,
                 checkpoint_sha256=generator.sha256,
                 seed=seed,
+                conditions=None if conditions is None else conditions.as_asked(),
             ),
             start=start,
             n_samples=n_samples,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -25,6 +27,9 @@ class Provenance(BaseModel):
     generator: str = Field(description="Kind of the generator, e.g. 'flow'; 'files' for CIFs.")
     checkpoint_sha256: str = Field(description="SHA-256 of the generator's weights, or the files.")
     seed: int | None = Field(None, description="Seed of the sampling.")
+    conditions: dict[str, Any] | None = Field(
+        None, description="What the crystals were asked to meet, by name; None for nothing."
+    )
 
 
 def candidate_id(provenance: Provenance, index: int) -> str:
@@ -34,7 +39,7 @@ def candidate_id(provenance: Provenance, index: int) -> str:
     Parameters
     ----------
     provenance
-        Campaign, generator, checkpoint and seed.
+        Campaign, generator, checkpoint, seed and conditions.
     index
         Index of the sample, from 0.
 
@@ -44,6 +49,8 @@ def candidate_id(provenance: Provenance, index: int) -> str:
         ``"c-"`` and 20 hexadecimal digits.
     """
     key = [provenance.campaign, provenance.checkpoint_sha256, str(provenance.seed), str(index)]
+    if provenance.conditions:
+        key.append(json.dumps(provenance.conditions, sort_keys=True))
     return "c-" + hashlib.sha256("\x1f".join(key).encode()).hexdigest()[:20]
 
 

@@ -6,10 +6,10 @@ import torch
 from pymatgen.core import Element
 
 from crystens_flows.errors import InputError
+from crystens_flows.generators.conditions import Conditions
 from crystens_flows.generators.wyckoff.decoding import sample_specifications
 from crystens_flows.generators.wyckoff.occupation import can_hold
 from crystens_flows.generators.wyckoff.positions import space_group
-from crystens_flows.generators.conditions import Conditions
 from crystens_flows.generators.wyckoff.specification import (
     SpecificationModel,
     log_likelihood,
