@@ -20,6 +20,7 @@ GENERATOR_CLASSES = {
     "imagen": "crystens_flows.generators.imagen.generator:ImagenGenerator",
     "gan": "crystens_flows.generators.adversarial.generator:GanGenerator",
     "wgan": "crystens_flows.generators.adversarial.generator:WganGenerator",
+    "substitution": "crystens_flows.generators.substitution.generator:SubstitutionGenerator",
 }
 """Where the class of each kind of generator is, imported when it is needed."""
 
@@ -44,6 +45,7 @@ TRAINABLE_GENERATORS = {
     "imagen": "imagen",
     "gan": "gan",
     "wgan": "wgan",
+    "substitution": "substitution",
 }
 """Kind of generator trained for each name given to ``crystens train --generator``."""
 

@@ -1,0 +1,1 @@
+"""Ions of known crystals replaced by likely ones."""
