@@ -62,6 +62,8 @@ class Trainer(Generic[Model]):
     average: Model = field(init=False)
     best: dict[str, Any] | None = None
     order: dict[str, Any] | None = None
+    running: list[list[float]] = field(default_factory=list)
+    """Training losses since the last line of the learning curve."""
 
     def __post_init__(self) -> None:
         self.average = copy.deepcopy(self.model).requires_grad_(False)
@@ -77,6 +79,11 @@ class Trainer(Generic[Model]):
     def state_file(self) -> Path:
         """The file that training continues from."""
         return self.folder / f"{self.name}-state.pt"
+
+    @property
+    def curve_file(self) -> Path:
+        """The file of the learning curve."""
+        return self.folder / f"{self.name}-learning-curve.jsonl"
 
     def rate(self) -> float:
         """Return the learning rate of the coming step: warm-up, constant, then a cosine to zero."""
@@ -102,7 +109,7 @@ class Trainer(Generic[Model]):
     def record(self, **values: float) -> None:
         """Append a line to the learning curve."""
         line = {"step": self.step, "seconds": round(self.seconds, 1), "rate": self.rate(), **values}
-        with (self.folder / f"{self.name}-learning-curve.jsonl").open("a") as file:
+        with self.curve_file.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
     def save(self, rng: np.random.Generator, force: bool = False) -> None:
@@ -118,6 +125,7 @@ class Trainer(Generic[Model]):
             "optimizer": self.optimizer.state_dict(),
             "best": self.best,
             "order": self.order,
+            "running": self.running,
             "torch_rng": torch.get_rng_state(),
             "numpy_rng": json.dumps(rng.bit_generator.state),
         }
@@ -128,6 +136,8 @@ class Trainer(Generic[Model]):
     def resume(self, rng: np.random.Generator) -> None:
         """
         Continue from the state in the folder, if there is one.
+
+        What the learning curve has of later steps, which were lost, is taken off.
 
         Raises
         ------
@@ -145,11 +155,23 @@ class Trainer(Generic[Model]):
             rng.bit_generator.state = json.loads(state["numpy_rng"])
             self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
             self.order = state.get("order")  # states of the first versions have none
+            self.running = state.get("running", [])
         except Exception as exc:
             raise CheckpointError(
                 f"{self.state_file} cannot be continued from ({type(exc).__name__}): "
                 "delete it to train from the start"
             ) from exc
+        self._shorten_curve()
+
+    def _shorten_curve(self) -> None:
+        if not self.curve_file.is_file():
+            return
+        kept = []
+        for line in self.curve_file.read_text().splitlines(keepends=True):
+            if not line.endswith("\n") or json.loads(line)["step"] > self.step:
+                break
+            kept.append(line)
+        write_atomically(self.curve_file, "".join(kept).encode())
 
     def epoch(
         self, n_sites: np.ndarray, rng: np.random.Generator, max_sites: int, max_pairs: int

@@ -247,7 +247,6 @@ def train_flow(
         sites, cell = np.mean([[float(a), float(b)] for a, b in losses], axis=0)
         return float(sites), float(cell)
 
-    running: list[tuple[float, float]] = []
     pairs = [len(c.numbers) * int(c.multiplicities.sum()) for c in train.crystals]
     while trainer.step < trainer.steps:
         for rows in trainer.epoch(np.sqrt(pairs), rng, 10**9, MAX_PAIRS):
@@ -256,10 +255,10 @@ def train_flow(
             sites, cell = flow_loss(network, train, rows, rng, device=device, training=True)
             trainer.update(sites + LATTICE_WEIGHT * cell)
             trainer.seconds += time.monotonic() - began
-            running.append((sites.item(), cell.item()))
+            trainer.running.append([sites.item(), cell.item()])
             if trainer.step % 250 == 0 or trainer.step == trainer.steps:
-                mean, found = np.mean(running, axis=0), validate()
-                running = []
+                mean, found = np.mean(trainer.running, axis=0), validate()
+                trainer.running = []
                 trainer.record(
                     train_sites=float(mean[0]),
                     train_lattice=float(mean[1]),

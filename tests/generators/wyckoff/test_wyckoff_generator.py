@@ -1,0 +1,156 @@
+"""The generator of symmetric crystals: training, going on, sampling, what is asked for."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pymatgen.core import Composition
+
+from crystens_flows.errors import CheckpointError, DatasetError, InputError
+from crystens_flows.generators import load_generator
+from crystens_flows.generators.conditions import Conditions
+from crystens_flows.generators.wyckoff.generator import WyckoffGenerator
+from crystens_flows.representation import decode
+from crystens_flows.representation.space_group import symmetry_dataset
+
+STEPS = 5
+
+
+@pytest.fixture(scope="module")
+def folder(few_crystals, tmp_path_factory):
+    """Return the folder of a checkpoint trained for a few steps."""
+    place = tmp_path_factory.mktemp("wyckoff")
+    WyckoffGenerator.fit(few_crystals, place, data="76 crystals", seed=3, steps=STEPS)
+    return place
+
+
+@pytest.fixture(scope="module")
+def generator(folder):
+    """Return the generator of `folder`."""
+    return load_generator(folder)
+
+
+def curve(folder: Path, name: str) -> list[dict]:
+    """Read a learning curve, but for times."""
+    lines = (folder / f"{name}-learning-curve.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+
+def test_loads_what_was_saved(generator, folder):
+    assert generator.kind == "wyckoff"
+    assert generator.card["steps"] == {"specification": 2, "flow": STEPS}
+    again = load_generator(folder)
+    assert again.sha256 == generator.sha256
+    assert np.array_equal(again.sample(2, seed=1), generator.sample(2, seed=1))
+
+
+def test_a_sample_depends_on_seed_and_index_alone(generator):
+    whole = generator.sample(11, seed=5)
+    chunks = [generator.sample(n, seed=5, start=s) for s, n in ((0, 1), (1, 7), (8, 3))]
+    assert np.array_equal(np.concatenate(chunks), whole)
+    assert not np.array_equal(whole, generator.sample(11, seed=6))
+    assert generator.sample(0, seed=5).shape == (0, 4, 64, 64)
+
+
+def test_samples_decode_and_have_the_space_group_they_state(generator):
+    """Or one above it, where free coordinates come to lie in a special place."""
+    for decoded in decode(generator.sample(12, seed=0)):
+        assert decoded.structure is not None, decoded.reason
+        structure = decoded.structure
+        found = symmetry_dataset(
+            structure.lattice.matrix,
+            structure.frac_coords,
+            [site.specie.Z for site in structure],
+            1e-3,
+        )
+        assert found is not None
+        assert found.number >= decoded.space_group
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"formula": "SrTiO3", "space_group": 221},
+        {"formula": "NaF"},
+        {"chemical_system": "Li-O", "n_sites": 6},
+        {"formation_energy_per_atom": -3.0, "band_gap": 4.0},
+        {"formula": "MgO", "formation_energy_per_atom": -3.0},
+    ],
+)
+def test_gives_what_is_asked_for(generator, asked):
+    tensors = generator.sample(4, seed=2, conditions=Conditions(**asked))
+    for decoded in decode(tensors):
+        structure = decoded.structure
+        if "formula" in asked:
+            assert structure.composition.reduced_composition == Composition(asked["formula"])
+        if "chemical_system" in asked:
+            assert structure.chemical_system == asked["chemical_system"]
+        if "n_sites" in asked:
+            assert len(structure) == asked["n_sites"]
+        if "space_group" in asked:
+            assert decoded.space_group == asked["space_group"]
+    again = generator.sample(2, seed=2, start=1, conditions=Conditions(**asked))
+    assert np.array_equal(again, tensors[1:3])
+
+
+def test_names_what_cannot_be_loaded_or_trained(generator, folder, few_crystals, tmp_path):
+    with pytest.raises(InputError, match="negative"):
+        generator.sample(-1, seed=0)
+    only = few_crystals.split["train"]
+    from dataclasses import replace
+
+    with pytest.raises(DatasetError, match="split 'validation'"):
+        WyckoffGenerator.fit(replace(few_crystals, split={"train": only}), tmp_path / "a", steps=1)
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("config.json", "card.json"):
+        (copy / name).write_text((folder / name).read_text())
+    (copy / "weights.safetensors").write_bytes((folder / "weights.safetensors").read_bytes()[:-100])
+    with pytest.raises(CheckpointError):
+        load_generator(copy)
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+from dataclasses import replace
+from crystens_flows.datasets import shipped
+from crystens_flows.generators import trainer
+from crystens_flows.generators.wyckoff.generator import WyckoffGenerator
+
+trainer.SAVE_SECONDS = 0.0
+data = shipped()
+small = np.flatnonzero(data.n_sites <= 8)[:76]
+few = replace(data, split={"train": small[:60], "validation": small[60:]})
+last = int(sys.argv[2])
+
+def progress(done, total):
+    if done == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+WyckoffGenerator.fit(few, sys.argv[1], data="76 crystals", seed=3, steps=5, progress=progress)
+"""
+
+
+@pytest.mark.slow
+def test_a_training_that_was_killed_reaches_the_same_losses(folder, tmp_path):
+    """Killed in each of the networks, after a step that was kept."""
+    place = tmp_path / "run"
+    place.parent.mkdir(exist_ok=True)
+    script = tmp_path / "train.py"
+    script.write_text(KILLED.replace("sys.argv[1]", "__import__('pathlib').Path(sys.argv[1])"))
+    codes = [
+        subprocess.run(
+            [sys.executable, script, place, str(last)], check=False, capture_output=True
+        ).returncode
+        for last in (1, 4, 0)
+    ]
+    assert codes == [-signal.SIGKILL, -signal.SIGKILL, 0]
+    for name in ("specification", "flow"):
+        assert curve(place, name) == curve(folder, name)
+    one, other = load_generator(folder), load_generator(place)
+    assert one.sha256 == other.sha256
