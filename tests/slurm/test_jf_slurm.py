@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -137,8 +138,12 @@ def test_a_batch_that_runs_out_of_walltime(project, slurm, tmp_path):
     backend = submitted(path)
     # jobs wait for one whose batch was ended
     run_until(lambda: failed_jobs(backend.jobs()), tmp_path / "runner.log", seconds=1200)
-    (failed,) = (job for job in failed_jobs(backend.jobs(), "walltime used up"))
-    assert failed.name == "crystens relax 1"
+    deadline = time.monotonic() + 60  # SLURM may write down why after the job has ended
+    while not failed_jobs(backend.jobs(), "walltime used up") and time.monotonic() < deadline:
+        time.sleep(1)
+    reasons = {job.name: job.reason or "" for job in failed_jobs(backend.jobs())}
+    assert list(reasons) == ["crystens relax 1"]
+    assert "walltime used up" in reasons["crystens relax 1"]
     assert "walltime used up: SLURM ended job" in " ".join(status_text(path).split())
 
     spec["workers"]["batch"]["resources"]["time"] = "00:10:00"
