@@ -28,6 +28,26 @@ def test_encode_then_decode_gives_the_crystal_back(crystens, cif_folder, tmp_pat
     assert decoded.matches(Structure.from_file(cif_folder / "salt.cif"))
 
 
+def test_layers_of_descriptors_are_written_and_not_read(crystens, cif_folder, tmp_path):
+    result = crystens("encode", cif_folder, "-o", "more", "--descriptors", "group, radius")
+    assert result.code == 0
+    assert "layers after the fourth: group, radius\n" in result.err
+    assert crystens("encode", cif_folder, "-o", "plain").code == 0
+    more, plain = (np.load(tmp_path / name / "crystens.npy") for name in ("more", "plain"))
+    assert more.shape == (1, 6, 64, 64)
+    assert np.array_equal(more[:, :4], plain)
+    numbers = Structure.from_file(cif_folder / "salt.cif").atomic_numbers
+    groups = [{11: 1, 17: 17}[z] / 18 for z in numbers]
+    np.testing.assert_allclose(more[0, 4, range(12, 20), range(12, 20)], groups, rtol=1e-6)
+    printed = [
+        crystens("decode", f"{name}/crystens.npy", "-o", f"{name}-decoded", "--format", "json").out
+        for name in ("more", "plain")
+    ]
+    assert printed[0] == printed[1]
+    files = [next((tmp_path / f"{name}-decoded").glob("*.cif")) for name in ("more", "plain")]
+    assert files[0].read_text() == files[1].read_text()
+
+
 def test_records_as_csv_have_a_header(crystens, cif_folder):
     crystens("encode", cif_folder, "-o", "encoded")
     result = crystens("decode", "encoded/crystens.npy", "-o", "decoded", "--format", "csv")
@@ -70,6 +90,7 @@ def test_errors_are_one_line_with_exit_code_1(crystens, cif_folder, tmp_path):
         (("decode", "absent.npy"), "there is no file absent.npy"),
         (("decode", "flat.npy", "-o", "used"), "used is in use"),
         (("encode", cif_folder, "-o", "used"), "used is in use"),
+        (("encode", cif_folder, "--descriptors", "group,colour"), "'colour' is no descriptor: kno"),
         (("encode", "empty"), "empty"),
         (("encode", "absent"), "absent"),
     ]:

@@ -79,7 +79,7 @@ def imagen(networks):
 def test_each_way_down_is_what_it_says(tensors):
     small = {name: way.down(tensors) for name, way in DOWNSCALES.items()}
     for name, way in DOWNSCALES.items():
-        assert small[name].shape == (20, way.channels, 32, 32)
+        assert small[name].shape == (20, 4 * way.channels_each, 32, 32)
         assert way.up(small[name]).shape == tensors.shape
     assert torch.equal(small["nearest"], functional.interpolate(tensors, 32, mode="nearest"))
     assert torch.equal(

@@ -99,13 +99,14 @@ class FolderWriter:
         """Return the path to write a file of the folder to."""
         return self.temporary / name
 
-    def save_tensors(self, n: int, batches: Iterable[np.ndarray]) -> None:
-        """Write n tensors, given in batches of shape (m, 4, 64, 64), as one numpy file."""
+    def save_tensors(self, n: int, batches: Iterable[np.ndarray], n_descriptors: int = 0) -> None:
+        """Write n tensors, given in batches of shape (m, 4 + d, 64, 64), as one numpy file."""
         import numpy as np
 
-        from crystens_flows.representation.layout import SHAPE
+        from crystens_flows.representation.layout import N_LAYERS, SIZE
 
-        header = {"descr": "<f4", "fortran_order": False, "shape": (n, *SHAPE)}
+        shape = (n, N_LAYERS + n_descriptors, SIZE, SIZE)
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
         with self.path(TENSORS_FILE).open("wb") as file:
             np.lib.format.write_array_header_1_0(file, header)
             for batch in batches:

@@ -34,15 +34,25 @@ def encode(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the tensors.")] = Path(
         "crystens-encoded"
     ),
+    descriptors: Annotated[
+        str,
+        typer.Option(
+            help="Chemical descriptors to add a layer of each, e.g. group,electronegativity; an "
+            "unknown name is answered with those there are.",
+            show_default=False,
+        ),
+    ] = "",
     config: Config = None,
 ) -> None:
     """Encode structures as CrysTens; what cannot be encoded is listed with its reason."""
     from crystens_flows.cli.sources import read_dataset
+    from crystens_flows.representation.descriptors import check_descriptors
 
+    names = check_descriptors([name.strip() for name in descriptors.split(",") if name.strip()])
     with FolderWriter(output) as writer:
         dataset, rejected = read_dataset(source)
         with progress_bar("encoding") as progress:
-            writer.save_tensors(len(dataset), _encoded(dataset, progress))
+            writer.save_tensors(len(dataset), _encoded(dataset, names, progress), len(names))
         groups = zip(dataset.material_ids, dataset.n_sites, dataset.space_groups, strict=True)
         writer.save_rows(
             "index.csv",
@@ -53,13 +63,17 @@ def encode(
         )
         writer.save_rows("rejected.csv", [{"entry": r.entry, "reason": r.reason} for r in rejected])
     say(f"encoded {len(dataset)}, rejected {len(rejected)}: {output / TENSORS_FILE}")
+    if names:
+        say(f"layers after the fourth: {', '.join(names)}")
     for line in reasons(Counter(r.kind for r in rejected)):
         say(line)
 
 
-def _encoded(dataset: Dataset, progress: Callable[[int, int], None]) -> Iterator[np.ndarray]:
+def _encoded(
+    dataset: Dataset, names: tuple[str, ...], progress: Callable[[int, int], None]
+) -> Iterator[np.ndarray]:
     done = 0
-    for batch in dataset.crystens_batches(batch_size=BATCH):
+    for batch in dataset.crystens_batches(batch_size=BATCH, descriptors=names):
         yield batch
         done += len(batch)
         progress(done, len(dataset))
@@ -67,7 +81,10 @@ def _encoded(dataset: Dataset, progress: Callable[[int, int], None]) -> Iterator
 
 def decode(
     tensors: Annotated[
-        Path, typer.Argument(help="Numpy file (.npy) of normalised CrysTens, (n, 4, 64, 64).")
+        Path,
+        typer.Argument(
+            help="Numpy file (.npy) of normalised CrysTens, (n, 4, 64, 64) or with further layers."
+        ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the CIFs.")] = Path(
         "crystens-decoded"
@@ -93,7 +110,7 @@ def load_tensors(path: Path) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        Memory-mapped, shape (n, 4, 64, 64).
+        Memory-mapped, shape (n, 4, 64, 64), or with further layers.
 
     Raises
     ------
@@ -102,7 +119,7 @@ def load_tensors(path: Path) -> np.ndarray:
     """
     import numpy as np
 
-    from crystens_flows.representation.layout import SHAPE
+    from crystens_flows.representation.layout import SHAPE, holds_crystens
 
     if not path.is_file():
         raise InputError(f"there is no file {path}: give a .npy file of CrysTens")
@@ -118,7 +135,7 @@ def load_tensors(path: Path) -> np.ndarray:
             f"{path} is an archive of arrays (.npz): give a .npy file of CrysTens; structures of a "
             "data set file become one with 'crystens encode'"
         )
-    if array.shape[1:] != SHAPE:
+    if not holds_crystens(array.shape):
         raise InputError(
             f"{path} holds {array.shape}: CrysTens have the shape (n, {', '.join(map(str, SHAPE))})"
         )
@@ -140,7 +157,7 @@ def decode_to(
     writer
         Where files go.
     tensors
-        Normalised, shape (n, 4, 64, 64).
+        Normalised, shape (n, 4, 64, 64), or with further layers.
     source
         Where they are from, for the error.
     start

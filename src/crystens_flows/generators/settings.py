@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
 
 from crystens_flows.errors import InputError
 
@@ -18,6 +26,45 @@ class Settings(BaseModel):
 
 class NoSettings(Settings):
     """Of a kind that has none."""
+
+
+class LayerSettings(Settings):
+    """
+    Of a kind that learns CrysTens as images, to which layers can be added.
+
+    Without descriptors the settings are written down as if there were none to choose, so that
+    checkpoints and trainings are known by what they were before there were any.
+    """
+
+    descriptors: tuple[str, ...] = Field(
+        (),
+        description="Chemical descriptors, a layer of each beside the four; samples are without: "
+        "see `representation/descriptors.py`.",
+    )
+
+    @field_validator("descriptors")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        from crystens_flows.representation.descriptors import check_descriptors
+
+        try:
+            return check_descriptors(names)
+        except InputError as exc:
+            raise ValueError(str(exc)) from exc
+
+    @model_serializer(mode="wrap")
+    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = handler(self)
+        if not self.descriptors:
+            written.pop("descriptors", None)
+        return written
+
+    @property
+    def n_layers(self) -> int:
+        """Layers of the images: the four, and those of descriptors."""
+        from crystens_flows.representation.layout import N_LAYERS
+
+        return N_LAYERS + len(self.descriptors)
 
 
 AnySettings = TypeVar("AnySettings", bound=BaseModel)

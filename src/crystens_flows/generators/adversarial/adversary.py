@@ -44,7 +44,7 @@ class Adversary(ABC):
         n_crystals
             How many crystals there are to draw from, with replacement.
         render
-            Gives images of crystals, shape (n, 64, 64, 4, 1), by their rows.
+            Gives images of crystals, shape (n, 64, 64, layers, 1), by their rows.
         rng
             Source of all that is random in this step, a :class:`numpy.random.Generator`.
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from crystens_flows.generators.adversarial.adversary import Adversary, not_trainable
-from crystens_flows.generators.adversarial.layers import IMAGE_SHAPE
+from crystens_flows.generators.adversarial.layers import image_shape
 from crystens_flows.generators.adversarial.networks import gan_discriminator, gan_generator
 from crystens_flows.generators.adversarial.settings import GanSettings
 
@@ -38,9 +38,10 @@ class GanAdversary(Adversary):
         streams = np.random.SeedSequence([seed, 0]).spawn(2)
         size = (settings.width, settings.latent_dim)
         self.batch_size, self.latent_dim = settings.batch_size, settings.latent_dim
+        self.n_layers = settings.n_layers
         self.models = {
-            "generator": gan_generator(streams[0], *size),
-            "discriminator": gan_discriminator(streams[1], settings.width),
+            "generator": gan_generator(streams[0], *size, n_layers=self.n_layers),
+            "discriminator": gan_discriminator(streams[1], settings.width, n_layers=self.n_layers),
         }
         self.add_optimizer("generator", settings.generator_learning_rate)
         self.add_optimizer("discriminator", settings.discriminator_learning_rate)
@@ -77,4 +78,5 @@ class GanAdversary(Adversary):
             return tf.stack([real, fake, fooled])
 
         noise_shape = (self.batch_size, self.latent_dim)
-        return self.compiled(update, (self.batch_size, *IMAGE_SHAPE), noise_shape, noise_shape)
+        images_shape = (self.batch_size, *image_shape(self.n_layers))
+        return self.compiled(update, images_shape, noise_shape, noise_shape)

@@ -24,7 +24,7 @@ from crystens_flows.generators.base import Generator, Progress
 from crystens_flows.generators.checkpoints import claim_folder, read_checkpoint, write_checkpoint
 from crystens_flows.generators.imagen.data import fingerprint, load_crystals
 from crystens_flows.generators.settings import read_settings
-from crystens_flows.representation.layout import SHAPE
+from crystens_flows.representation.layout import N_LAYERS, SHAPE
 
 if TYPE_CHECKING:
     from crystens_flows.datasets import Dataset
@@ -47,7 +47,8 @@ class AdversarialGenerator(Generator):
     What the GAN and the Wasserstein GAN have in common.
 
     Their CrysTens are what the network gives, redundant entries and all; how well these agree is
-    what :mod:`crystens_flows.representation.consistency` measures.
+    what :mod:`crystens_flows.representation.consistency` measures. Layers of descriptors are learnt
+    and judged with the others, and left out of samples.
 
     Parameters
     ----------
@@ -102,8 +103,9 @@ class AdversarialGenerator(Generator):
         data_sha256 = fingerprint(dataset, chosen.batch_size)
         tensorflow, keras = import_keras()
         claim = {"generator": cls.kind, "seed": seed, "data_sha256": data_sha256}
+        claim["descriptors"] = list(chosen.descriptors) or None
         claim_folder(folder, claim | chosen.model_dump(mode="json", exclude=CHANGEABLE))
-        crystals = load_crystals(dataset, folder)
+        crystals = load_crystals(dataset, folder, chosen.descriptors)
         steps_per_epoch = chosen.steps_per_epoch(len(crystals["train"]))
         adversary = cls.adversary_class(chosen, seed)
         trainer = AdversarialTrainer(
@@ -173,10 +175,11 @@ class AdversarialGenerator(Generator):
         import_keras()
         try:
             architecture = config["architecture"]
-            cls.settings_class.model_validate(architecture)
+            n_layers = cls.settings_class.model_validate(architecture).n_layers
             if config["sampling"] != {"batch_size": SAMPLE_BATCH}:
                 raise ValueError("samples are drawn in another way")
-            network = cls.build(np.random.SeedSequence(0), **architecture)
+            sizes = {key: value for key, value in architecture.items() if key != "descriptors"}
+            network = cls.build(np.random.SeedSequence(0), **sizes, n_layers=n_layers)
             set_weights(network.weights, weights)
         except (KeyError, TypeError, ValueError, ValidationError) as exc:
             raise CheckpointError(
@@ -210,7 +213,8 @@ class AdversarialGenerator(Generator):
                 noise = [self._noise(seed, index) for index in range(first, first + size)]
                 drawn = to_tensors(self._draw(np.stack(noise)).numpy())
                 asked = slice(max(start - first, 0), min(end - first, size))
-                tensors[max(first - start, 0) :][: asked.stop - asked.start] = drawn[asked]
+                kept = drawn[asked, :N_LAYERS]
+                tensors[max(first - start, 0) :][: asked.stop - asked.start] = kept
                 if progress is not None:
                     progress(min(first + size, end) - start, n_samples)
         return tensors

@@ -9,9 +9,6 @@ import numpy as np
 from crystens_flows.generators.adversarial.library import import_keras
 from crystens_flows.representation.layout import N_LAYERS, SIZE
 
-IMAGE_SHAPE = (SIZE, SIZE, N_LAYERS, 1)
-"""Shape of a CrysTens as the networks take it."""
-
 NEGATIVE_SLOPE = 0.2
 """Of the leaky ReLU."""
 
@@ -19,6 +16,11 @@ DROPOUT = 0.25
 """Share of what the last layer of a discriminator or critic sees that is hidden in training."""
 
 Kernel = tuple[int, ...]
+
+
+def image_shape(n_layers: int) -> tuple[int, int, int, int]:
+    """Return the shape of a CrysTens of so many layers as the networks take it."""
+    return (SIZE, SIZE, n_layers, 1)
 
 
 class Blocks:
@@ -41,6 +43,8 @@ class Blocks:
         Whether dense layers and convolutions are wrapped in Keras's spectral normalisation.
     leaky
         Leaky ReLU, or else ReLU.
+    n_layers
+        Layers of the images.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Blocks:
         *,
         spectral: bool = False,
         leaky: bool = True,
+        n_layers: int = N_LAYERS,
     ) -> None:
         _, self.keras = import_keras()
         self.random = np.random.default_rng(seed)
@@ -58,6 +63,7 @@ class Blocks:
         self.normalization = normalization
         self.spectral = spectral
         self.leaky = leaky
+        self.n_layers = n_layers
         self._count = 0
 
     def free(self, number: int) -> int:
@@ -70,7 +76,7 @@ class Blocks:
 
     def layers_apart(self, image: Any) -> Any:
         """
-        Take each layer of a CrysTens as a sample of its own, shape (4 n, 64, 64, 1).
+        Take each layer of a CrysTens as a sample of its own, shape (layers n, 64, 64, 1).
 
         A kernel that is one deep sees each layer alone: as a convolution in two dimensions that is
         the same, and takes half the time.
@@ -80,8 +86,31 @@ class Blocks:
 
     def layers_together(self, x: Any) -> Any:
         """Undo :meth:`layers_apart`, with what size and channels there are by then."""
-        x = self.keras.ops.reshape(x, (-1, N_LAYERS, *x.shape[1:]))
+        x = self.keras.ops.reshape(x, (-1, self.n_layers, *x.shape[1:]))
         return self.keras.ops.transpose(x, (0, 2, 3, 1, 4))
+
+    def pairs_of_layers(self, x: Any) -> Any:
+        """
+        Prepare volumes of all pairs of neighbouring layers for kernels that take two at once.
+
+        The published networks are left as they are: the last of their three pairs, and with it the
+        fourth layer, meets no kernel. With descriptors, zeros make the number of pairs even.
+        """
+        if self.n_layers == N_LAYERS or x.shape[3] % 2 == 0:
+            return x
+        padding = ((0, 0), (0, 0), (0, 1))
+        return self.keras.layers.ZeroPadding3D(
+            padding, data_format="channels_last", name="even_pairs"
+        )(x)
+
+    def seed_planes(self) -> int:
+        """
+        Return the depth that a generator starts from.
+
+        Eight transposed convolutions, each two planes deeper than the one before, and one that
+        doubles make ten planes of it for each layer: 4 for the four layers, 5 more for each other.
+        """
+        return 5 * self.n_layers - 16
 
     def convolution(self, x: Any, channels: int, kernel: Kernel, strides: Kernel | int = 1) -> Any:
         """

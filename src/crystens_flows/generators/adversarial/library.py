@@ -79,12 +79,12 @@ def to_images(tensors: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     tensors
-        CrysTens, shape (n, 4, 64, 64).
+        CrysTens, shape (n, layers, 64, 64).
 
     Returns
     -------
     numpy.ndarray
-        Shape (n, 64, 64, 4, 1), contiguous.
+        Shape (n, 64, 64, layers, 1), contiguous.
     """
     return np.ascontiguousarray(tensors.transpose(0, 2, 3, 1)[..., None])
 

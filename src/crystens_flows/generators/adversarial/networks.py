@@ -1,4 +1,4 @@
-"""The published networks; with width 1 they have the published numbers of parameters."""
+"""The published networks; at width 1 and 4 layers of the published numbers of parameters."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from crystens_flows.generators.adversarial.layers import IMAGE_SHAPE, Blocks
+from crystens_flows.generators.adversarial.layers import Blocks, image_shape
 from crystens_flows.generators.adversarial.library import import_keras
+from crystens_flows.representation.layout import N_LAYERS
 
 Normalizations = Literal["spectral", "batch"]
 
@@ -15,7 +16,9 @@ _ONE, _SMALL, _LARGE = (1, 1), (3, 3), (7, 7)
 _CUBE, _DOUBLE = (3, 3, 3), (2, 2, 2)
 
 
-def gan_discriminator(seed: np.random.SeedSequence, width: float = 1.0) -> Any:
+def gan_discriminator(
+    seed: np.random.SeedSequence, width: float = 1.0, *, n_layers: int = N_LAYERS
+) -> Any:
     """
     Build the discriminator of the GAN: 21,469,948 trainable parameters at width 1.
 
@@ -29,15 +32,18 @@ def gan_discriminator(seed: np.random.SeedSequence, width: float = 1.0) -> Any:
         Seed of the initial weights.
     width
         Factor of the numbers of channels and units that the shapes leave free.
+    n_layers
+        Layers of the images, 4 or more.
 
     Returns
     -------
     keras.Model
-        From images of shape (n, 64, 64, 4, 1) to the probability that each is real, shape (n, 1).
+        From images of shape (n, 64, 64, layers, 1) to the probability that each is real, shape
+        (n, 1).
     """
     _, keras = import_keras()
-    blocks = Blocks(seed, width, "batch")
-    image = keras.Input(IMAGE_SHAPE, dtype="float32")
+    blocks = Blocks(seed, width, "batch", n_layers=n_layers)
+    image = keras.Input(image_shape(n_layers), dtype="float32")
     y = keras.layers.Flatten()(image)
     for units in (blocks.free(1024), blocks.free(1024), blocks.free(1024), 32 * 32):
         y = blocks.dense(y, units)
@@ -48,13 +54,19 @@ def gan_discriminator(seed: np.random.SeedSequence, width: float = 1.0) -> Any:
         x = blocks.convolution(x, 64, _LARGE)
     x = blocks.plane(blocks.layers_together(x), y, 32)
     y = blocks.dense(y, 3 * 3)
-    x = blocks.convolution(x, 128, (5, 5, 2), (5, 5, 1))
+    x = blocks.pairs_of_layers(blocks.convolution(x, 128, (5, 5, 2), (5, 5, 1)))
     x = blocks.convolution(x, 256, _DOUBLE, _DOUBLE)
     x = blocks.plane(x, y, 3)
     return blocks.model(image, blocks.judgement(x, "sigmoid"), "discriminator")
 
 
-def gan_generator(seed: np.random.SeedSequence, width: float = 1.0, latent_dim: int = 128) -> Any:
+def gan_generator(
+    seed: np.random.SeedSequence,
+    width: float = 1.0,
+    latent_dim: int = 128,
+    *,
+    n_layers: int = N_LAYERS,
+) -> Any:
     """
     Build the generator of the GAN: 10,462,041 trainable parameters at width 1.
 
@@ -69,14 +81,16 @@ def gan_generator(seed: np.random.SeedSequence, width: float = 1.0, latent_dim: 
         Factor of the numbers of channels and units that the shapes leave free.
     latent_dim
         Dimension of the noise.
+    n_layers
+        Layers of the images, 4 or more.
 
     Returns
     -------
     keras.Model
-        From noise of shape (n, `latent_dim`) to images of shape (n, 64, 64, 4, 1), 0 to 1.
+        From noise of shape (n, `latent_dim`) to images of shape (n, 64, 64, layers, 1), 0 to 1.
     """
     _, keras = import_keras()
-    blocks = Blocks(seed, width, "batch", leaky=False)
+    blocks = Blocks(seed, width, "batch", leaky=False, n_layers=n_layers)
 
     def beside(y: Any, layers: int, size: int) -> Any:
         for _ in range(layers - 1):
@@ -88,9 +102,10 @@ def gan_generator(seed: np.random.SeedSequence, width: float = 1.0, latent_dim: 
             x = blocks.transposed(x, number, _CUBE)
         return x
 
+    planes = blocks.seed_planes()
     noise = keras.Input((latent_dim,), dtype="float32")
     y = beside(noise, 2, 22)
-    x = blocks.reshape(blocks.dense(noise, 16 * 16 * 4), 16, 16, 4, 1)
+    x = blocks.reshape(blocks.dense(noise, 16 * 16 * planes), 16, 16, planes, 1)
     x = blocks.plane(grow(x, 256, 128, 128), y, 22)
     y = beside(y, 3, 28)
     x = blocks.plane(grow(x, 128, 64, 64), y, 28)
@@ -102,7 +117,11 @@ def gan_generator(seed: np.random.SeedSequence, width: float = 1.0, latent_dim: 
 
 
 def wgan_critic(
-    seed: np.random.SeedSequence, width: float = 1.0, normalization: Normalizations = "spectral"
+    seed: np.random.SeedSequence,
+    width: float = 1.0,
+    normalization: Normalizations = "spectral",
+    *,
+    n_layers: int = N_LAYERS,
 ) -> Any:
     """
     Build the critic of the Wasserstein GAN: 508,113 trainable parameters at width 1.
@@ -120,15 +139,17 @@ def wgan_critic(
         published code. ``"batch"``: layer normalisation alone; the paper tells of layer and batch
         normalisation, and batch normalisation is left to the generator, for the gradient penalty
         is one of each sample and has no meaning where samples are mixed.
+    n_layers
+        Layers of the images, 4 or more.
 
     Returns
     -------
     keras.Model
-        From images of shape (n, 64, 64, 4, 1) to a number each, shape (n, 1).
+        From images of shape (n, 64, 64, layers, 1) to a number each, shape (n, 1).
     """
     _, keras = import_keras()
-    blocks = Blocks(seed, width, "layer", spectral=normalization == "spectral")
-    image = keras.Input(IMAGE_SHAPE, dtype="float32")
+    blocks = Blocks(seed, width, "layer", spectral=normalization == "spectral", n_layers=n_layers)
+    image = keras.Input(image_shape(n_layers), dtype="float32")
     x = blocks.layers_apart(image)
     for channels, kernel, repeat in (
         (16, _ONE, 2),
@@ -139,7 +160,7 @@ def wgan_critic(
         for _ in range(repeat):
             x = blocks.convolution(x, channels, kernel)
     x = blocks.convolution(blocks.layers_together(x), 64, (5, 5, 2), (5, 5, 1))
-    x = blocks.convolution(x, 128, _DOUBLE, _DOUBLE)
+    x = blocks.convolution(blocks.pairs_of_layers(x), 128, _DOUBLE, _DOUBLE)
     return blocks.model(image, blocks.judgement(x, "linear"), "critic")
 
 
@@ -148,6 +169,8 @@ def wgan_generator(
     width: float = 1.0,
     latent_dim: int = 128,
     normalization: Normalizations = "spectral",
+    *,
+    n_layers: int = N_LAYERS,
 ) -> Any:
     """
     Build the generator of the Wasserstein GAN: 1,060,129 trainable parameters at width 1.
@@ -165,17 +188,21 @@ def wgan_generator(
     normalization
         ``"spectral"``: layer normalisation, and spectral normalisation of all weights, as in the
         published code. ``"batch"``: batch normalisation, as the paper tells.
+    n_layers
+        Layers of the images, 4 or more.
 
     Returns
     -------
     keras.Model
-        From noise of shape (n, `latent_dim`) to images of shape (n, 64, 64, 4, 1), 0 to 1.
+        From noise of shape (n, `latent_dim`) to images of shape (n, 64, 64, layers, 1), 0 to 1.
     """
     _, keras = import_keras()
     spectral = normalization == "spectral"
-    blocks = Blocks(seed, width, "layer" if spectral else "batch", spectral=spectral)
+    norm: Literal["layer", "batch"] = "layer" if spectral else "batch"
+    blocks = Blocks(seed, width, norm, spectral=spectral, n_layers=n_layers)
+    planes = blocks.seed_planes()
     noise = keras.Input((latent_dim,), dtype="float32")
-    x = blocks.reshape(blocks.dense(noise, 16 * 16 * 4), 16, 16, 4, 1)
+    x = blocks.reshape(blocks.dense(noise, 16 * 16 * planes), 16, 16, planes, 1)
     for channels in (128, 128, 64, 64, 32, 32, 32, 32):
         x = blocks.transposed(x, channels, _CUBE)
     x = blocks.transposed(x, 32, _DOUBLE, _DOUBLE)

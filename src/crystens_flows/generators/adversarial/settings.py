@@ -7,16 +7,16 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from crystens_flows.generators.adversarial.networks import Normalizations
-from crystens_flows.generators.settings import Settings
+from crystens_flows.generators.settings import LayerSettings
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
 
 
-class AdversarialSettings(Settings):
+class AdversarialSettings(LayerSettings):
     """What both kinds have."""
 
-    architecture: ClassVar[tuple[str, ...]] = ("width", "latent_dim")
+    architecture: ClassVar[tuple[str, ...]] = ("width", "latent_dim", "descriptors")
     """Settings that decide which networks there are; a checkpoint has them."""
 
     width: float = Field(
@@ -57,7 +57,12 @@ class WganSettings(AdversarialSettings):
     normalisation.
     """
 
-    architecture: ClassVar[tuple[str, ...]] = ("width", "latent_dim", "normalization")
+    architecture: ClassVar[tuple[str, ...]] = (
+        "width",
+        "latent_dim",
+        "normalization",
+        "descriptors",
+    )
 
     width: float = Field(
         1.0,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from crystens_flows.generators.adversarial.adversary import Adversary, not_trainable
-from crystens_flows.generators.adversarial.layers import IMAGE_SHAPE
+from crystens_flows.generators.adversarial.layers import image_shape
 from crystens_flows.generators.adversarial.networks import wgan_critic, wgan_generator
 from crystens_flows.generators.adversarial.settings import WganSettings
 
@@ -39,10 +39,13 @@ class WganAdversary(Adversary):
         super().__init__()
         streams = np.random.SeedSequence([seed, 0]).spawn(2)
         width, normalization = settings.width, settings.normalization
+        layers = {"n_layers": settings.n_layers}
         self.settings = settings
         self.models = {
-            "generator": wgan_generator(streams[0], width, settings.latent_dim, normalization),
-            "critic": wgan_critic(streams[1], width, normalization),
+            "generator": wgan_generator(
+                streams[0], width, settings.latent_dim, normalization, **layers
+            ),
+            "critic": wgan_critic(streams[1], width, normalization, **layers),
         }
         betas = {"beta_1": 0.0, "beta_2": 0.9}
         self.add_optimizer("generator", settings.generator_learning_rate, **betas)
@@ -93,9 +96,8 @@ class WganAdversary(Adversary):
             return loss
 
         noise_shape = (size, self.settings.latent_dim)
+        images_shape = (size, *image_shape(self.settings.n_layers))
         return (
-            self.compiled(
-                update_critic, (size, *IMAGE_SHAPE), noise_shape, (size, *[1] * len(IMAGE_SHAPE))
-            ),
+            self.compiled(update_critic, images_shape, noise_shape, (size, 1, 1, 1, 1)),
             self.compiled(update_generator, noise_shape),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import numpy as np
 from crystens_flows.errors import CheckpointError, DatasetError
 from crystens_flows.generators.checkpoints import write_atomically
 from crystens_flows.generators.training_set import TrainingSet, training_set
-from crystens_flows.representation import render
+from crystens_flows.representation import add_descriptors, render
 
 if TYPE_CHECKING:
     from crystens_flows.datasets import Dataset
@@ -66,10 +67,13 @@ class Crystals:
     ----------
     data
         The crystals.
+    descriptors
+        Chemical descriptors, of each of which CrysTens have a layer beside the four.
     """
 
-    def __init__(self, data: TrainingSet) -> None:
+    def __init__(self, data: TrainingSet, descriptors: Sequence[str] = ()) -> None:
         self.data = data
+        self.descriptors = descriptors
 
     def __len__(self) -> int:
         return len(self.data)
@@ -86,7 +90,7 @@ class Crystals:
         Returns
         -------
         numpy.ndarray
-            Normalised CrysTens, cut to 0..1, float32 of shape (n, 4, 64, 64).
+            Normalised CrysTens, cut to 0..1, float32 of shape (n, 4 + d, 64, 64).
         """
         data = self.data
         tensors = render(
@@ -96,10 +100,15 @@ class Crystals:
             data.space_groups[rows],
             data.n_sites[rows],
         )
-        return np.clip(tensors, 0.0, 1.0, out=tensors)
+        np.clip(tensors, 0.0, 1.0, out=tensors)
+        if not self.descriptors:
+            return tensors
+        return add_descriptors(tensors, data.numbers[rows], self.descriptors)
 
 
-def load_crystals(dataset: Dataset, folder: Path, *, write: bool = True) -> dict[str, Crystals]:
+def load_crystals(
+    dataset: Dataset, folder: Path, descriptors: Sequence[str] = (), *, write: bool = True
+) -> dict[str, Crystals]:
     """
     Take both splits of a data set, reduced now or by an earlier start in the same folder.
 
@@ -109,6 +118,8 @@ def load_crystals(dataset: Dataset, folder: Path, *, write: bool = True) -> dict
         The data set that the folder was claimed with.
     folder
         Folder of the training.
+    descriptors
+        Of which layers are added.
     write
         Whether to keep the reduced crystals there.
 
@@ -126,14 +137,14 @@ def load_crystals(dataset: Dataset, folder: Path, *, write: bool = True) -> dict
     for split in SPLITS:
         file = folder / f"{split}-crystals.npz"
         if file.is_file():
-            found[split] = Crystals(_read(file))
+            found[split] = Crystals(_read(file), descriptors)
             continue
         data = training_set(dataset, split)
         if write:
             buffer = io.BytesIO()
             np.savez(buffer, **{name: getattr(data, name) for name in _ARRAYS})
             write_atomically(file, buffer.getvalue())
-        found[split] = Crystals(data)
+        found[split] = Crystals(data, descriptors)
     return found
 
 

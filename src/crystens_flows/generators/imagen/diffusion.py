@@ -45,7 +45,7 @@ class Condition:
     Parameters
     ----------
     image
-        The noised image, shape (n, 4, 64, 64).
+        The noised image, shape (n, layers, 64, 64).
     log_snr
         Its log signal-to-noise ratio, shape (n,).
     """
@@ -61,7 +61,7 @@ class Condition:
         Parameters
         ----------
         image
-            In -1..1, shape (n, 4, 64, 64).
+            In -1..1, shape (n, layers, 64, 64).
         time
             Time of the schedule, shape (n,).
         noise

@@ -14,19 +14,19 @@ from crystens_flows.representation.layout import N_LAYERS
 @dataclass(frozen=True)
 class Downscale:
     """
-    A way from 4 x 64 x 64 to a smaller image, and back to one that the second network is shown.
+    A way from 64 x 64 to a smaller image, and back to one that the second network is shown.
 
     Parameters
     ----------
-    channels
-        Channels of the small image.
+    channels_each
+        Channels of the small image for each layer of the tensors.
     down
-        Takes tensors of shape (n, 4, 64, 64) to (n, channels, 32, 32).
+        Takes tensors of shape (n, layers, 64, 64) to (n, channels, 32, 32).
     up
-        Takes them back to (n, 4, 64, 64).
+        Takes them back to (n, layers, 64, 64).
     """
 
-    channels: int
+    channels_each: int
     down: Callable[[torch.Tensor], torch.Tensor]
     up: Callable[[torch.Tensor], torch.Tensor]
 
@@ -45,12 +45,16 @@ def _area(images: torch.Tensor) -> torch.Tensor:
 
 def _phases(images: torch.Tensor) -> torch.Tensor:
     return torch.stack(
-        [images[:, layer, layer // 2 :: 2, layer % 2 :: 2] for layer in range(N_LAYERS)], dim=1
+        [images[:, layer, layer // 2 % 2 :: 2, layer % 2 :: 2] for layer in range(images.shape[1])],
+        dim=1,
     )
 
 
 def _mosaic(images: torch.Tensor) -> torch.Tensor:
-    return functional.pixel_shuffle(images, 2).expand(-1, N_LAYERS, -1, -1)
+    shown = functional.pixel_shuffle(images[:, :N_LAYERS], 2).expand(-1, N_LAYERS, -1, -1)
+    if images.shape[1] == N_LAYERS:
+        return shown
+    return torch.cat([shown, _doubled(images[:, N_LAYERS:])], dim=1)
 
 
 def _unshuffled(images: torch.Tensor) -> torch.Tensor:
@@ -62,10 +66,10 @@ def _shuffled(images: torch.Tensor) -> torch.Tensor:
 
 
 DOWNSCALES = {
-    "nearest": Downscale(N_LAYERS, _nearest, _doubled),
-    "area": Downscale(N_LAYERS, _area, _doubled),
-    "phases": Downscale(N_LAYERS, _phases, _mosaic),
-    "unshuffle": Downscale(4 * N_LAYERS, _unshuffled, _shuffled),
+    "nearest": Downscale(1, _nearest, _doubled),
+    "area": Downscale(1, _area, _doubled),
+    "phases": Downscale(1, _phases, _mosaic),
+    "unshuffle": Downscale(4, _unshuffled, _shuffled),
 }
 """
 By name. ``nearest`` is that of the reference code: the even rows and columns, so that x, z, b,
@@ -75,5 +79,6 @@ from each layer: a quantity of a site or of the crystal stands alike in all four
 holds every one of them, at the size of ``nearest``; of the pair block it holds the distances of
 even sites to even ones, the differences in x of even to odd, in y of odd to even, in z of odd to
 odd. The second network is shown the quarters put together, in each channel. ``unshuffle`` keeps
-every entry, in 16 channels.
+every entry, in four channels a layer. Layers of descriptors are taken as the others; of ``phases``
+they have a quarter in the same turn, and are shown to the second network as ``nearest`` does.
 """

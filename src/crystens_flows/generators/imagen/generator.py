@@ -26,13 +26,13 @@ from crystens_flows.generators.imagen.sampling import SampleNoise, sample_cascad
 from crystens_flows.generators.imagen.settings import DEFAULT_STEPS, ImagenSettings
 from crystens_flows.generators.imagen.training import NetworkTrainer, make_accelerator, together
 from crystens_flows.generators.settings import read_settings
-from crystens_flows.representation.layout import SHAPE
+from crystens_flows.representation.layout import N_LAYERS, SHAPE
 
 if TYPE_CHECKING:
     from crystens_flows.datasets import Dataset
     from crystens_flows.generators.conditions import Conditions
 
-ARCHITECTURE = ("base", "super_resolution", "downscale")
+ARCHITECTURE = ("base", "super_resolution", "downscale", "descriptors")
 """Settings that decide which networks there are; with those of sampling a checkpoint has them."""
 
 
@@ -41,7 +41,8 @@ class ImagenGenerator(Generator):
     The diffusion cascade of the paper: a network at 32 x 32, then one at 64 x 64.
 
     Its CrysTens are what the networks give, redundant entries and all; how well these agree is
-    what :mod:`crystens_flows.representation.consistency` measures.
+    what :mod:`crystens_flows.representation.consistency` measures. Layers of descriptors are learnt
+    and denoised with the others, and left out of samples.
 
     Parameters
     ----------
@@ -101,10 +102,13 @@ class ImagenGenerator(Generator):
         library = import_imagen()
         accelerator = make_accelerator()
         claim = {"generator": cls.kind, "seed": seed, "data_sha256": data_sha256}
+        claim["descriptors"] = list(chosen.descriptors) or None
         with accelerator.main_process_first():
             claim_folder(folder, claim | _flat(chosen.identity()))
         with accelerator.main_process_first():
-            crystals = load_crystals(dataset, folder, write=accelerator.is_main_process)
+            crystals = load_crystals(
+                dataset, folder, chosen.descriptors, write=accelerator.is_main_process
+            )
         progress = together(progress, accelerator)
         networks, losses, seconds, taken = {}, {}, 0.0, {}
         for number, name in enumerate(NETWORKS):
@@ -169,7 +173,7 @@ class ImagenGenerator(Generator):
         }
         described = self.settings.model_dump(mode="json")
         config = {
-            "architecture": {key: described[key] for key in ARCHITECTURE},
+            "architecture": {key: described[key] for key in ARCHITECTURE if key in described},
             "sampling": described["sampling"],
         }
         try:
@@ -225,9 +229,16 @@ class ImagenGenerator(Generator):
         parts = [np.empty((0, *SHAPE), dtype=np.float32)]
         for first in range(start // size * size, end, size):
             noise = SampleNoise(seed, range(first, first + size), self.device)
-            tensors = sample_cascade(self.networks, size, noise, self.settings.downscale, sampling)
+            tensors = sample_cascade(
+                self.networks,
+                size,
+                noise,
+                self.settings.downscale,
+                sampling,
+                self.settings.n_layers,
+            )
             asked = slice(max(start - first, 0), min(end - first, size))
-            parts.append(tensors[asked].cpu().numpy())
+            parts.append(tensors[asked, :N_LAYERS].cpu().numpy())
             if progress is not None:
                 progress(min(first + size, end) - start, n_samples)
         return np.concatenate(parts)

@@ -64,12 +64,15 @@ def build_network(
 
 def build_base(settings: ImagenSettings, device: str = "cpu") -> nn.Module:
     """Build the first network; its channels follow from the way of down-scaling."""
-    return build_network(settings.base, DOWNSCALES[settings.downscale].channels, device=device)
+    channels = DOWNSCALES[settings.downscale].channels_each * settings.n_layers
+    return build_network(settings.base, channels, device=device)
 
 
 def build_super_resolution(settings: ImagenSettings, device: str = "cpu") -> nn.Module:
     """Build the second network, which is shown the result of the first."""
-    return build_network(settings.super_resolution, conditioned=True, device=device)
+    return build_network(
+        settings.super_resolution, settings.n_layers, conditioned=True, device=device
+    )
 
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {

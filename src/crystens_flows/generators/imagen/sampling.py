@@ -16,7 +16,7 @@ from crystens_flows.generators.imagen.diffusion import (
 )
 from crystens_flows.generators.imagen.downscale import DOWNSCALES
 from crystens_flows.generators.imagen.settings import SamplingSettings
-from crystens_flows.representation.layout import SHAPE, SIZE
+from crystens_flows.representation.layout import N_LAYERS, SIZE
 
 Noise = Callable[[tuple[int, ...]], torch.Tensor]
 """Makes normal noise of a shape whose first axis is the batch."""
@@ -205,6 +205,7 @@ def sample_cascade(
     noise: Noise,
     downscale: str,
     settings: SamplingSettings,
+    n_layers: int = N_LAYERS,
 ) -> torch.Tensor:
     """
     Sample with one network after the other.
@@ -222,18 +223,20 @@ def sample_cascade(
         :data:`~crystens_flows.generators.imagen.downscale.DOWNSCALES`.
     settings
         How to sample.
+    n_layers
+        Layers that the networks were trained with.
 
     Returns
     -------
     torch.Tensor
-        Normalised CrysTens in 0..1, shape (n_samples, 4, 64, 64).
+        Normalised CrysTens in 0..1, shape (n_samples, n_layers, 64, 64).
     """
     way = DOWNSCALES[downscale]
-    small_shape = (n_samples, way.channels, SIZE // 2, SIZE // 2)
+    small_shape = (n_samples, way.channels_each * n_layers, SIZE // 2, SIZE // 2)
     small = denoise(networks["base"], small_shape, noise, settings)
     shown = way.up(small)
     time = torch.full((n_samples,), settings.condition_noise, device=small.device)
     condition = Condition.noised(shown, time, noise(tuple(shown.shape)))
-    shape = (n_samples, *SHAPE)
+    shape = (n_samples, n_layers, SIZE, SIZE)
     images = denoise(networks["super_resolution"], shape, noise, settings, condition)
     return (images + 1) / 2

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from crystens_flows.generators.settings import Settings
+from crystens_flows.generators.settings import LayerSettings, Settings
 from crystens_flows.representation.layout import SIZE
 
 DEFAULT_STEPS = 250_000
@@ -85,7 +85,7 @@ class SamplingSettings(Settings):
     )
 
 
-class ImagenSettings(Settings):
+class ImagenSettings(LayerSettings):
     """Settings of the diffusion model and of its training."""
 
     base: BaseSettings = BaseSettings()
