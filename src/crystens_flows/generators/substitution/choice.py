@@ -113,7 +113,7 @@ def choices(conditions: Conditions, crystals: Crystals, roles: Roles, table: Ion
         if found:
             break
     else:
-        raise InputError(_why_not(conditions, arranged))
+        raise InputError(_why_not(conditions, arranged, possible, roles))
     if any(charged for *_, charged in found):
         found = [each for each in found if each[-1]]
     templates, ions, scores = (np.concatenate([each[k] for each in found]) for k in range(3))
@@ -202,16 +202,17 @@ def _restrictions(conditions: Conditions) -> str:
     return f" {' '.join(parts)}" if parts else ""
 
 
-def _why_not(conditions: Conditions, arranged: dict[Pattern, np.ndarray]) -> str:
+def _why_not(
+    conditions: Conditions, arranged: dict[Pattern, np.ndarray], possible: np.ndarray, roles: Roles
+) -> str:
     if conditions.formula is not None:
         unit = list(conditions.compositions[0].values())
         what = f"pattern {pattern_name(pattern_of(unit))} of {conditions.formula}"
     else:
         what = f"{len(conditions.elements)} elements of {conditions.chemical_system}"
-    other = " but crystals of that composition itself" if arranged else ""
-    if arranged and _restrictions(conditions):
-        other = ""
-    return f"no template has the {what}{_restrictions(conditions)}{other}: {_REMEDY}"
+    itself = any(possible[roles.by_pattern[pattern]].any() for pattern in arranged)
+    but = " but crystals of that composition itself" if itself else ""
+    return f"no template has the {what}{_restrictions(conditions)}{but}: {_REMEDY}"
 
 
 def pattern_name(pattern: Pattern) -> str:

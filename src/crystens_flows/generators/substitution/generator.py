@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,12 +21,17 @@ from crystens_flows.generators.checkpoints import (
 from crystens_flows.generators.conditions import Conditions
 from crystens_flows.generators.pause import TrainingPaused
 from crystens_flows.generators.settings import NoSettings, read_settings
+from crystens_flows.generators.substitution.cells import Cells, replaced_cells
 from crystens_flows.generators.substitution.choice import Choices, choices, possible_templates
-from crystens_flows.generators.substitution.drawing import Substitution, draw, draw_from
+from crystens_flows.generators.substitution.drawing import (
+    Holds,
+    Substitution,
+    draw,
+    draw_from,
+)
 from crystens_flows.generators.substitution.ions import IonTable
 from crystens_flows.generators.substitution.replacement import replacement_probabilities
 from crystens_flows.generators.substitution.templates import (
-    SYMPREC,
     Crystals,
     Roles,
     packed,
@@ -36,35 +40,10 @@ from crystens_flows.generators.substitution.templates import (
 )
 from crystens_flows.generators.substitution.volumes import fit_volumes
 from crystens_flows.generators.training_set import fingerprint_of
-from crystens_flows.representation import MAX_SITES, render
+from crystens_flows.representation import render
 
 if TYPE_CHECKING:
     from crystens_flows.datasets import Dataset
-
-LATTICE_DECIMALS = 6
-
-
-@dataclass(frozen=True)
-class Cells:
-    """
-    Crystals that were made.
-
-    Parameters
-    ----------
-    numbers
-        Atomic numbers, zero after the last site, shape (n, 52).
-    frac_coords
-        Fractional coordinates, shape (n, 52, 3).
-    lattice
-        Lattice parameters in Angstrom and degrees, shape (n, 6).
-    space_groups
-        Space group numbers, shape (n,).
-    """
-
-    numbers: np.ndarray
-    frac_coords: np.ndarray
-    lattice: np.ndarray
-    space_groups: np.ndarray
 
 
 class SubstitutionGenerator(Generator):
@@ -259,7 +238,12 @@ class SubstitutionGenerator(Generator):
         by_elements = len(conditions.elements) > 0
         found = self._choices(conditions) if by_elements else None
         rows = np.flatnonzero(possible_templates(conditions, self.crystals))
-        holds = self._has_group if conditions.space_group is not None else None
+        holds: Holds | None = None
+        if conditions.space_group is not None:  # at a smaller volume a crystal can gain symmetry
+
+            def holds(made: Substitution) -> bool:
+                return self.cells([made]).has_group(0)
+
         sampled = []
         for k in range(n_samples):
             stream = np.random.default_rng([seed, start + k])
@@ -277,51 +261,9 @@ class SubstitutionGenerator(Generator):
             self._last = (conditions, found)
         return self._last[1]
 
-    def _has_group(self, made: Substitution) -> bool:
-        """Whether a crystal has its template's space group; a shorter one can gain symmetry."""
-        import spglib
-        from pymatgen.core import Lattice
-
-        cells = self.cells([made])
-        n = int((cells.numbers[0] > 0).sum())
-        matrix = Lattice.from_parameters(*cells.lattice[0]).matrix
-        cell: Any = (matrix, cells.frac_coords[0, :n], cells.numbers[0, :n])
-        found = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
-        return found is not None and found.number == cells.space_groups[0]
-
     def cells(self, substitutions: list[Substitution]) -> Cells:
-        """
-        Put ions in the roles of templates, and scale the cells.
-
-        The volume is the template's, times the ratio of the sums of the elements' volumes.
-
-        Parameters
-        ----------
-        substitutions
-            Templates and ions.
-
-        Returns
-        -------
-        Cells
-            In the same order.
-        """
-        templates = np.array([each.template for each in substitutions], dtype=np.int64)
-        replaced = np.zeros((len(templates), MAX_SITES), dtype=np.int64)
-        before = self.crystals.numbers[templates].astype(np.int64)
-        for k, each in enumerate(substitutions):
-            new = np.zeros(256, dtype=np.int64)
-            new[self.table.numbers[self.roles.ions[each.template]]] = self.table.numbers[each.ions]
-            replaced[k] = new[before[k]]
-        present = before > 0
-        old, new = ((self.volumes[z] * present).sum(1) for z in (before, replaced))
-        lattice = self.crystals.lattice[templates].astype(float)
-        lattice[:, :3] *= np.cbrt(new / old)[:, None]
-        return Cells(
-            replaced,
-            self.crystals.frac_coords[templates].astype(float),
-            np.round(lattice, LATTICE_DECIMALS),
-            self.crystals.space_groups[templates].astype(np.int64),
-        )
+        """Put ions in the roles of templates; see :func:`replaced_cells`."""
+        return replaced_cells(substitutions, self.crystals, self.roles, self.table, self.volumes)
 
 
 __all__ = ["SubstitutionGenerator"]

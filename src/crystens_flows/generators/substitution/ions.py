@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import product
 
 import numpy as np
@@ -72,42 +72,7 @@ class IonTable:
         G. Hautier et al., "Data Mined Ionic Substitutions for the Discovery of New Compounds",
         Inorg. Chem. 50, 656 (2011), doi 10.1021/ic102031h.
         """
-        from monty.serialization import loadfn
-        from pymatgen.analysis.structure_prediction.substitution_probability import (
-            SubstitutionProbability,
-        )
-        from pymatgen.core import Element, Species
-        from pymatgen.core import composition as module
-
-        probability = SubstitutionProbability()
-        found = loadfn(f"{module.MODULE_DIR}/icsd_bv.yaml")["occurrence"]
-        occurrence = {_ion(Species.from_str(name)): n for name, n in found.items()}
-        guessed = {
-            (z, int(charge))
-            for z in range(1, MAX_Z + 1)
-            for element in [Element.from_Z(z)]
-            for charge in element.icsd_oxidation_states or element.common_oxidation_states
-        }
-        tabled = {tuple(sorted(_ion(s) for s in pair)): w for pair, w in probability._l.items()}
-        known = guessed | {ion for pair in tabled for ion in pair}
-        ions = sorted((z, charge) for z, charge in known if z <= MAX_Z and charge)
-        place = {ion: MAX_Z + 1 + k for k, ion in enumerate(ions)}
-        entries = sorted(
-            (place[pair[0]], place[pair[-1]], weight)
-            for pair, weight in tabled.items()
-            if pair[0] in place and pair[-1] in place
-        )
-        return cls(
-            np.array([*range(MAX_Z + 1), *(z for z, _ in ions)], dtype=np.int16),
-            np.array([0] * (MAX_Z + 1) + [charge for _, charge in ions], dtype=np.int8),
-            np.array(
-                [-1.0] * (MAX_Z + 1)
-                + [occurrence.get(ion, 0.0) if ion in guessed else -1.0 for ion in ions]
-            ),
-            np.array([entry[:2] for entry in entries], dtype=np.int16),
-            np.array([entry[2] for entry in entries]),
-            replaced,
-        )
+        return cls(**_pymatgen_tables(), replaced=replaced)
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> IonTable:
@@ -157,14 +122,14 @@ class IonTable:
 
         Only what was seen: pairs in Hautier's table, and elements of the training crystals.
         """
-        seen: np.ndarray = self.replaced[np.ix_(self.numbers, self.numbers)] > 0
+        seen = self.replaced[np.ix_(self.numbers, self.numbers)] > 0
         seen &= np.equal.outer(self.charges, self.charges)
         np.fill_diagonal(seen, val=True)
         observed = np.zeros_like(seen)
         first, second = self.pairs.T
         observed[first, second] = observed[second, first] = True
         # The table has some heavy elements that no training crystal has, and that have no volume.
-        known = self.replaced.any(1)[self.numbers]
+        known = (self.replaced.sum(1) > 0)[self.numbers]
         tabled = observed.any(0)
         seen[:, tabled] = observed[:, tabled] & known[:, None]
         weights = np.where(seen, self.conditional, 0.0).T
@@ -217,3 +182,43 @@ class IonTable:
 def _ion(species: object) -> tuple[int, int]:
     """Return atomic number and charge of a species of pymatgen."""
     return species.Z, int(species.oxi_state)  # type: ignore[attr-defined]
+
+
+@cache
+def _pymatgen_tables() -> dict[str, np.ndarray]:
+    """Return all but `replaced` by name; pymatgen takes seconds to read its tables."""
+    from monty.serialization import loadfn
+    from pymatgen.analysis.structure_prediction.substitution_probability import (
+        SubstitutionProbability,
+    )
+    from pymatgen.core import Element, Species
+    from pymatgen.core import composition as module
+
+    probability = SubstitutionProbability()
+    found = loadfn(f"{module.MODULE_DIR}/icsd_bv.yaml")["occurrence"]
+    occurrence = {_ion(Species.from_str(name)): n for name, n in found.items()}
+    guessed = {
+        (z, int(charge))
+        for z in range(1, MAX_Z + 1)
+        for element in [Element.from_Z(z)]
+        for charge in element.icsd_oxidation_states or element.common_oxidation_states
+    }
+    tabled = {tuple(sorted(_ion(s) for s in pair)): w for pair, w in probability._l.items()}
+    known = guessed | {ion for pair in tabled for ion in pair}
+    ions = sorted((z, charge) for z, charge in known if z <= MAX_Z and charge)
+    place = {ion: MAX_Z + 1 + k for k, ion in enumerate(ions)}
+    entries = sorted(
+        (place[pair[0]], place[pair[-1]], weight)
+        for pair, weight in tabled.items()
+        if pair[0] in place and pair[-1] in place
+    )
+    return {
+        "numbers": np.array([*range(MAX_Z + 1), *(z for z, _ in ions)], dtype=np.int16),
+        "charges": np.array([0] * (MAX_Z + 1) + [charge for _, charge in ions], dtype=np.int8),
+        "occurrence": np.array(
+            [-1.0] * (MAX_Z + 1)
+            + [occurrence.get(ion, 0.0) if ion in guessed else -1.0 for ion in ions]
+        ),
+        "pairs": np.array([entry[:2] for entry in entries], dtype=np.int16),
+        "weights": np.array([entry[2] for entry in entries]),
+    }
