@@ -28,6 +28,7 @@ from crystens_flows.generators.wyckoff.network import (
 from crystens_flows.generators.wyckoff.specification import (
     FIRST_ENERGY,
     FIRST_GAP,
+    PAD,
     Sentences,
     SpecificationModel,
     log_likelihood,
@@ -47,6 +48,9 @@ PROPERTY_DROPOUT = 0.5
 """How often energy and gap, each by itself, are kept from the specification model."""
 
 LATTICE_WEIGHT = 0.5
+MAX_WORDS = 2_560
+"""Most words of a batch for the specification model, padding included."""
+
 MAX_PAIRS = 8_000
 """Most pairs of a first site and a site in a batch, padding included."""
 
@@ -307,7 +311,6 @@ def train_specification(
     rng: np.random.Generator,
     *,
     device: torch.device,
-    batch_size: int = 128,
     progress: Progress | None = None,
 ) -> float:
     """
@@ -335,24 +338,27 @@ def train_specification(
         head, orbits = total / len(validation) / 2
         return float(head), float(orbits)
 
+    lengths = (orders[0].tokens != PAD).sum(1)
     while trainer.step < trainer.steps:
-        began = time.monotonic()
-        model.train()
-        written = orders[int(rng.integers(2))]
-        rows = rng.choice(len(written), min(batch_size, len(written)), replace=False)
-        part = _hidden(written.of(rows), rng.random((2, len(rows))) < PROPERTY_DROPOUT)
-        with torch.autocast(device.type, dtype=torch.bfloat16):
-            head, orbits = log_likelihood(model, part, device)
-        trainer.update(-(head + orbits).mean() / 10)
-        trainer.seconds += time.monotonic() - began
-        if trainer.step % 200 == 0 or trainer.step == trainer.steps:
-            found = validate()
-            trainer.record(validation_head=found[0], validation_orbits=found[1])
-            if trainer.best is None or sum(found) < trainer.best["loss"]:
-                average = copy.deepcopy(trainer.average.state_dict())
-                trainer.best = {"loss": sum(found), "average": average}
-        trainer.save(rng, force=trainer.step == trainer.steps)
-        report(progress, trainer.step, trainer.steps, lambda: trainer.save(rng, force=True))
+        for rows in trainer.epoch(lengths, rng, MAX_WORDS, 10**9):
+            began = time.monotonic()
+            model.train()
+            part = orders[int(rng.integers(2))].of(rows)
+            part = _hidden(part, rng.random((2, len(rows))) < PROPERTY_DROPOUT)
+            with torch.autocast(device.type, dtype=torch.bfloat16):
+                head, orbits = log_likelihood(model, part, device)
+            trainer.update(-(head + orbits).sum() / MAX_WORDS)
+            trainer.seconds += time.monotonic() - began
+            if trainer.step % 200 == 0 or trainer.step == trainer.steps:
+                found = validate()
+                trainer.record(validation_head=found[0], validation_orbits=found[1])
+                if trainer.best is None or sum(found) < trainer.best["loss"]:
+                    average = copy.deepcopy(trainer.average.state_dict())
+                    trainer.best = {"loss": sum(found), "average": average}
+            trainer.save(rng, force=trainer.step == trainer.steps)
+            report(progress, trainer.step, trainer.steps, lambda: trainer.save(rng, force=True))
+            if trainer.step >= trainer.steps:
+                break
     if trainer.best is None:
         return sum(validate())
     trainer.average.load_state_dict(trainer.best["average"])
