@@ -14,12 +14,13 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from crystens_flows.datasets import Dataset, Record, shipped
 from crystens_flows.errors import CheckpointError, DatasetError, InputError, OutputFolderError
 from crystens_flows.generators import load_generator, train_generator
+from crystens_flows.generators.checkpoints import write_checkpoint
 from crystens_flows.generators.conditions import Conditions
 from crystens_flows.generators.substitution.cells import Cells
 from crystens_flows.generators.substitution.choice import choices
 from crystens_flows.generators.substitution.drawing import draw, draw_from
 from crystens_flows.generators.substitution.generator import SubstitutionGenerator
-from crystens_flows.generators.substitution.templates import primitive_crystals
+from crystens_flows.generators.substitution.templates import packed, primitive_crystals
 from crystens_flows.representation import decode
 
 
@@ -295,6 +296,7 @@ def test_steps_and_settings_are_refused(few_crystals, tmp_path):
         SubstitutionGenerator.fit(few_crystals, tmp_path / "run", settings={"sharpness": 5})
     with pytest.raises(DatasetError, match="split 'train'"):
         SubstitutionGenerator.fit(replace(few_crystals, split={}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
     with pytest.raises(InputError, match="negative"):
         load_generator("substitution").sample(-1, seed=0)
 
@@ -323,6 +325,34 @@ def test_damage_is_named(fitted_folder, tmp_path):
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match="truncated or altered"):
         load_generator(folder)
+    weights.unlink()
+    with pytest.raises(CheckpointError, match=r"has no weights\.safetensors"):
+        load_generator(folder)
+    shutil.copy(fitted_folder / "weights.safetensors", folder)
+    header = json.loads((folder / "config.json").read_text())
+    header["config"]["shipped_crystals_sha256"] = "0" * 64
+    (folder / "config.json").write_text(json.dumps(header))
+    with pytest.raises(CheckpointError, match="truncated or altered"):
+        load_generator(folder)
+
+
+def test_weights_of_another_version_are_named(fitted, tmp_path):
+    arrays, *_ = packed(fitted.crystals, fitted.roles, None)
+    whole = {**arrays, **fitted.table.arrays(), "volumes": fitted.volumes}
+    config = {"shipped_crystals_sha256": None}
+    for name, wrong in (
+        ("volumes", None),
+        ("roles.ions", arrays["roles.ions"][1:]),
+        ("named", np.array([3], dtype=np.int32)),
+        ("ions.pairs", fitted.table.pairs[:-1]),
+    ):
+        weights = {k: v for k, v in whole.items() if k != name}
+        if wrong is not None:
+            weights[name] = wrong
+        folder = tmp_path / name
+        write_checkpoint(folder, "substitution", config, {}, weights)
+        with pytest.raises(CheckpointError, match=f"{name} does not fit this version's 'subst"):
+            load_generator(folder)
 
 
 def test_crystals_that_do_not_ship_are_named(tmp_path, shipped_substitution):

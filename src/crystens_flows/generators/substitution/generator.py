@@ -36,6 +36,7 @@ from crystens_flows.generators.substitution.templates import (
     Roles,
     packed,
     primitive_crystals,
+    rows_of,
     unpacked,
 )
 from crystens_flows.generators.substitution.volumes import fit_volumes
@@ -116,6 +117,7 @@ class SubstitutionGenerator(Generator):
         read_settings(NoSettings, settings, cls.kind)
         if steps is not None:
             raise InputError(f"a generator of kind '{cls.kind}' is not trained in steps: give none")
+        rows_of(dataset, "train")  # said before anything is written
         data_sha256 = fingerprint_of(dataset, "train", "validation")
         claim_folder(folder, {"generator": cls.kind, "seed": seed, "data_sha256": data_sha256})
         if (folder / CONFIG_FILE).is_file():

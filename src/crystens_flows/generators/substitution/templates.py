@@ -77,6 +77,17 @@ class Crystals:
         return lengths.prod(1) * np.sqrt(square)
 
 
+def rows_of(dataset: Dataset, split: str) -> np.ndarray:
+    """Return the rows of a split; raise DatasetError if there are none."""
+    rows = dataset.split.get(split, np.array([], dtype=int))
+    if len(rows) == 0:
+        raise DatasetError(
+            f"the data set has no crystals in split '{split}': give one with splits 'train' and "
+            "'validation'"
+        )
+    return rows
+
+
 def primitive_crystals(
     dataset: Dataset, split: str, progress: Progress | None = None
 ) -> tuple[Crystals, dict[str, int]]:
@@ -103,12 +114,7 @@ def primitive_crystals(
     DatasetError
         If there are no crystals in the split, or none that can be a template.
     """
-    indices = dataset.split.get(split, np.array([], dtype=int))
-    if len(indices) == 0:
-        raise DatasetError(
-            f"the data set has no crystals in split '{split}': give one with splits 'train' and "
-            "'validation'"
-        )
+    indices = rows_of(dataset, split)
     cells: list[tuple] = []
     left_out: Counter[str] = Counter()
     for done, row in enumerate(indices.tolist(), start=1):
