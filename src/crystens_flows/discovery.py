@@ -125,7 +125,7 @@ def run_discovery(
         If the entries of the hull cannot be read.
     """
     from crystens_flows.builders import CandidateBuilder
-    from crystens_flows.generators import load_generator, resolve_generator
+    from crystens_flows.generators import check_conditions, load_generator, resolve_generator
     from crystens_flows.local import run
     from crystens_flows.preflight import check_engine, require
     from crystens_flows.screening.hull import load_hull
@@ -136,9 +136,8 @@ def run_discovery(
     load_hull(options.screening.hull)
     if options.train is None:
         generator = resolve_generator(options.generator)
-        loaded = load_generator(generator)
-        loaded.check_sampling(0, 0, 0, options.conditions)
-        sha256 = loaded.sha256
+        check_conditions(generator, options.conditions)
+        sha256 = load_generator(generator).sha256
         options = options.model_copy(update={"generator": generator, "checkpoint_sha256": sha256})
     # A store that is named is opened first: where that fails, the folder stays free.
     stores = open_stores(options.store) if options.store else None

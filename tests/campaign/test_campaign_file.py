@@ -9,6 +9,7 @@ from campaign_managers import PAPER
 from crystens_flows.campaign.file import read_campaign
 from crystens_flows.campaign.options import Part, flow_maker, kept_options, parts
 from crystens_flows.errors import InputError
+from crystens_flows.generators.conditions import Conditions
 from crystens_flows.jobs import BatchRelaxMaker, QuadrupleRelaxMaker
 from crystens_flows.screening.selection import SelectionRules
 
@@ -176,3 +177,33 @@ def test_what_must_be_there(tmp_path):
 def test_a_setting_that_sets_nothing(campaign_file, setting):
     with pytest.raises(InputError, match=r"sets nothing|no YAML"):
         read_campaign(campaign_file(), [setting])
+
+
+def test_conditions_go_to_the_sampling(campaign_file):
+    path = campaign_file(conditions={"formula": "NaF"})
+    options = read_campaign(path, ["conditions.formula=CaTiO3"]).options()
+    assert flow_maker(options).sample_maker.conditions == Conditions(formula="CaTiO3")
+    assert kept_options(options) != kept_options(read_campaign(path).options())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"conditions": {"formulas": "NaF"}},
+            "conditions.formulas is unknown: known are .*formula",
+        ),
+        ({"conditions": {"formula": "Xx"}}, "'Xx' is no formula"),
+        (
+            {"generator": "small-gan", "conditions": {"n_sites": 2}},
+            "kind 'gan' cannot be asked for n_sites",
+        ),
+        (
+            {"train": {"generator": "wgan"}, "conditions": {"n_sites": 2}},
+            "kind 'wgan' cannot be asked for n_sites",
+        ),
+    ],
+)
+def test_conditions_that_cannot_be_taken_are_named(campaign_file, changes, words):
+    with pytest.raises(InputError, match=words):
+        read_campaign(campaign_file(**changes))

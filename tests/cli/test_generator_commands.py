@@ -129,3 +129,40 @@ def test_sampling_without_the_library_says_what_to_install(
     assert result.err.endswith(f"is not installed: pip install 'crystens-flows[{extra}]'\n")
     assert result.err.count("\n") == 1
     assert not (tmp_path / "samples").exists()
+
+
+def test_crystals_of_a_formula_are_the_same_files_each_time(crystens, tmp_path):
+    asked = ("--formula", "Ca(TiO3)", "-n", "3", "--seed", "1")
+    for folder in ("one", "other"):
+        result = crystens("sample", *asked, "-o", folder)
+        assert result.code == 0, result.err
+    files = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert len([name for name in files if name.endswith("-CaTiO3.cif")]) == 3
+    assert files == sorted(path.name for path in (tmp_path / "other").iterdir())
+    for name in files:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
+        assert str(tmp_path).encode() not in (tmp_path / "one" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (["--formula", "Xx2"], "'Xx2' is no formula"),
+        (["--n-sites", "53"], "a cell has 1 to 52 sites, not 53"),
+        (["--formula", "NaF", "--chemical-system", "F-Na"], "not both"),
+        (
+            ["--formula", "SrTiO3", "--space-group", "229", "--n-sites", "5"],
+            "space group 229 cannot hold SrTiO3 with 5 sites",
+        ),
+        (
+            ["--generator", "small-gan", "--formula", "NaF"],
+            "kind 'gan' cannot be asked for",
+        ),
+    ],
+)
+def test_names_what_cannot_be_asked_for(crystens, tmp_path, asked, words):
+    for command in ("sample", "discover"):
+        result = crystens(command, *asked, "-n", "2", "-o", "out")
+        assert result.code == 1
+        assert words in result.err.splitlines()[-1]
+        assert not (tmp_path / "out").exists()

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
-import pytest
+import json
 
-from crystens_flows.errors import CheckpointError
+import pytest
+from monty.json import MontyDecoder, MontyEncoder
+
+from crystens_flows.errors import CheckpointError, InputError
 from crystens_flows.generators import generator_sha256
+from crystens_flows.generators.conditions import Conditions
 from crystens_flows.jobs import SampleMaker
+from crystens_flows.representation import decode
+from crystens_flows.schemas.provenance import candidate_id
 
 
 def test_a_checkpoint_that_is_another_one_is_refused():
@@ -14,3 +20,40 @@ def test_a_checkpoint_that_is_another_one_is_refused():
     assert document.provenance.checkpoint_sha256 == sha256
     with pytest.raises(CheckpointError, match=f"has SHA-256 {sha256}, not the {'0' * 64}"):
         SampleMaker.make.original(SampleMaker(checkpoint_sha256="0" * 64), 1)
+
+
+def test_conditions_hold_and_are_kept_with_each_candidate():
+    maker = SampleMaker(conditions={"formula": "CaTiO3"})
+    document = SampleMaker.make.original(maker, 2, seed=3)
+    for decoded in decode(document.crystens.array):
+        assert decoded.structure.composition.reduced_formula == "CaTiO3"
+    assert document.provenance.conditions == {"formula": "CaTiO3"}
+    plain = document.provenance.model_copy(update={"conditions": None})
+    other = document.provenance.model_copy(update={"conditions": {"formula": "NaF"}})
+    assert len({candidate_id(each, 0) for each in (document.provenance, plain, other)}) == 3
+
+
+def test_a_maker_with_conditions_goes_through_json():
+    maker = SampleMaker(conditions=Conditions(chemical_system="Li-O", n_sites=6))
+    again = json.loads(json.dumps(maker, cls=MontyEncoder), cls=MontyDecoder)
+    assert again.conditions == maker.conditions
+    assert again == maker
+
+
+@pytest.mark.parametrize(
+    ("conditions", "words"),
+    [
+        ({"formula": "SrTiO3", "space_group": 229, "n_sites": 5}, "229 cannot hold SrTiO3"),
+        ({"spacegroup": 225}, "'spacegroup'.*known are formula, chemical_system"),
+        ({"space_group": "cubic"}, "'space_group'.*integer"),
+    ],
+)
+def test_impossible_conditions_are_refused_before_there_is_a_job(conditions, words):
+    with pytest.raises(InputError, match=words):
+        SampleMaker(conditions=conditions)
+
+
+def test_a_generator_that_takes_no_conditions_says_so():
+    maker = SampleMaker(generator="small-imagen", conditions={"n_sites": 4})
+    with pytest.raises(InputError, match="kind 'imagen' cannot be asked for n_sites"):
+        SampleMaker.make.original(maker, 1)

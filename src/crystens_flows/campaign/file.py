@@ -152,7 +152,12 @@ def _make_absolute(campaign: CampaignFile, folder: Path) -> None:
 
 def _check(campaign: CampaignFile, path: Path) -> None:
     """Say what is wrong with the values together."""
-    from crystens_flows.generators import SHIPPED_GENERATORS, TRAINABLE_GENERATORS, generator_kind
+    from crystens_flows.generators import (
+        SHIPPED_GENERATORS,
+        TRAINABLE_GENERATORS,
+        check_conditions,
+        generator_class,
+    )
     from crystens_flows.jobs.engines import find_engine
 
     find_engine(campaign.relaxer.engine)
@@ -165,26 +170,21 @@ def _check(campaign: CampaignFile, path: Path) -> None:
                 f"({', '.join(sorted(SHIPPED_GENERATORS))}) or the folder of a checkpoint, or let "
                 "'train' make one"
             )
-        _check_conditions(campaign, generator_kind(name))
+        check_conditions(name, campaign.conditions)
         return
     if train.generator not in TRAINABLE_GENERATORS:
         raise InputError(
             f"campaign file {path}: train.generator '{train.generator}' cannot be trained: give "
             f"one of {', '.join(sorted(TRAINABLE_GENERATORS))}"
         )
-    _check_conditions(campaign, TRAINABLE_GENERATORS[train.generator])
+    generator_class(TRAINABLE_GENERATORS[train.generator]).check_sampling(
+        0, 0, 0, campaign.conditions
+    )
     if train.data is not None and not (train.data.endswith(".npz") and Path(train.data).is_file()):
         raise InputError(
             f"campaign file {path}: train.data {train.data} is no data set file (.npz); "
             "docs/data.md says how to make one"
         )
-
-
-def _check_conditions(campaign: CampaignFile, kind: str) -> None:
-    from crystens_flows.generators import generator_class
-
-    if campaign.conditions is not None:
-        generator_class(kind).check_sampling(0, 0, 0, campaign.conditions)
 
 
 def _first(error: ValidationError) -> str:

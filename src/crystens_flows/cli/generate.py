@@ -138,7 +138,7 @@ def sample(
     """Sample crystals, any or such as are asked for: CrysTens in one file, a CIF each."""
     from crystens_flows.cli.folders import FolderWriter
     from crystens_flows.cli.tensors import decode_to, print_decoded
-    from crystens_flows.generators import load_generator
+    from crystens_flows.generators import check_conditions, load_generator
 
     conditions = conditions_of(
         formula=formula,
@@ -149,6 +149,7 @@ def sample(
         band_gap=band_gap,
         guidance=guidance,
     )
+    check_conditions(generator, conditions)
     with FolderWriter(output) as writer:
         loaded = load_generator(generator)
         with progress_bar("sampling") as progress:

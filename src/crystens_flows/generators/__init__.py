@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crystens_flows.errors import CheckpointError, InputError, import_extra
 from crystens_flows.generators.base import Generator, Progress
 from crystens_flows.generators.checkpoints import CONFIG_FILE, read_header, refuse_foreign
 from crystens_flows.generators.pause import TrainingPaused, pause_after
+
+if TYPE_CHECKING:
+    from crystens_flows.generators.conditions import Conditions
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 
@@ -125,21 +128,27 @@ def generator_sha256(name_or_folder: str | Path) -> str:
     return read_header(_checkpoint_folder(name_or_folder))["sha256"]
 
 
-def generator_kind(name_or_folder: str | Path) -> str:
+def check_conditions(name_or_folder: str | Path, conditions: Conditions | None) -> None:
     """
-    Return the kind of a generator, without loading it.
+    Refuse conditions that a generator does not take, without loading it.
 
     Parameters
     ----------
     name_or_folder
         A key of `SHIPPED_GENERATORS` or the folder of a checkpoint.
+    conditions
+        What its samples are to meet; None for nothing.
 
     Raises
     ------
     CheckpointError
         If there is no such generator.
+    InputError
+        If it does not take such conditions.
     """
-    return read_header(_checkpoint_folder(name_or_folder))["kind"]
+    if conditions is not None:
+        kind = read_header(_checkpoint_folder(name_or_folder))["kind"]
+        generator_class(kind).check_sampling(0, 0, 0, conditions)
 
 
 def load_generator(name_or_folder: str | Path) -> Generator:
@@ -162,7 +171,7 @@ def load_generator(name_or_folder: str | Path) -> Generator:
         If there is no such generator, or its checkpoint is damaged or of an unknown kind.
     """
     folder = _checkpoint_folder(name_or_folder)
-    kind = generator_kind(folder)
+    kind = read_header(folder)["kind"]
     if kind not in GENERATOR_CLASSES:
         raise CheckpointError(
             f"{folder} holds a generator of unknown kind '{kind}': known are "
@@ -248,8 +257,8 @@ __all__ = [
     "TRAINABLE_GENERATORS",
     "Generator",
     "TrainingPaused",
+    "check_conditions",
     "generator_class",
-    "generator_kind",
     "generator_sha256",
     "load_generator",
     "resolve_generator",
