@@ -76,7 +76,7 @@ def test_small_ones_are_trained_sampled_and_evaluated(tmp_path):
         assert np.ptp(tensors, axis=0).max() > 0  # the noise is another for each
 
     sources = [argument for name in SMALL for argument in ("--generator", name)]
-    few = ("-n", "4", "--relax", "0", "--formulas", "0")
+    few = ("-n", "4", "--relax", "0", "--formulas", "0", "--no-baseline")
     printed = crystens("evaluate", *sources, *few, "-o", "evaluation").stdout.splitlines()
     assert max(map(len, printed)) <= 100
     heading = next(line for line in printed if FLOOR in line)

@@ -142,7 +142,9 @@ def test_everything_into_one_folder(tmp_path):
     options = EvaluationOptions(n_samples=4, n_relax=2, n_formulas=2, seed=1)  # of small crystals
     told = []
     evaluation = evaluate_into(tmp_path, ["default"], {}, "shipped", options, progress=told.append)
-    default, floor = evaluation.sources
+    default, baseline, floor = evaluation.sources
+    assert baseline.name == "substitution"
+    assert baseline.metrics["formula_answered_holdout_a"] > 0
     assert default.metrics["length_variance"] < 1e-6
     for hold_out in ("holdout_a", "holdout_b"):
         assert 0 <= default.metrics[f"formula_matched_{hold_out}"] <= 1

@@ -57,9 +57,18 @@ def evaluate(
     formulas: Annotated[
         int,
         typer.Option(
-            "--formulas", min=0, help="Real crystals to ask for by their formula, where possible."
+            "--formulas",
+            min=0,
+            help="Crystals of each hold-out to ask for by formula.",
         ),
     ] = 100,
+    baseline: Annotated[
+        bool,
+        typer.Option(
+            "--baseline/--no-baseline",
+            help="Whether substitution of ions stands beside the generators.",
+        ),
+    ] = True,
     seed: Seed = 0,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder for table, figures and page.")
@@ -73,7 +82,9 @@ def evaluate(
     from crystens_flows.evaluation.page import table_rows
     from crystens_flows.evaluation.run import PAGE_FILE, evaluate_into
 
-    options = EvaluationOptions(n_samples=number, seed=seed, n_relax=relax, n_formulas=formulas)
+    options = EvaluationOptions(
+        n_samples=number, seed=seed, n_relax=relax, n_formulas=formulas, baseline=baseline
+    )
     with FolderWriter(output) as writer, progress_bar("evaluating") as bar:
         evaluation = evaluate_into(
             writer.temporary,

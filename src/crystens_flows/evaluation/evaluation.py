@@ -53,6 +53,9 @@ class EvaluationOptions(BaseModel):
     n_formulas: int = Field(
         100, ge=0, description="Crystals of each hold-out asked for by formula; 0 for none."
     )
+    baseline: bool = Field(
+        True, description="Whether substitution of ions, without a network, stands beside."
+    )
 
 
 class SourceEvaluation(BaseModel):

@@ -19,6 +19,9 @@ from crystens_flows.generators import load_generator
 SHIPPED = "shipped"
 """Name of the crystals that ship, as reference."""
 
+BASELINE = "substitution"
+"""The shipped generator that every other is held against: it needs no network."""
+
 EVALUATION_FILE, TABLE_FILE, PAGE_FILE = "evaluation.json", "table.csv", "evaluation.html"
 FIGURES_FOLDER = "figures"
 
@@ -41,7 +44,8 @@ def evaluate_into(
     folder
         An existing folder.
     generators
-        Names of shipped generators and folders of checkpoints.
+        Names of shipped generators and folders of checkpoints; the baseline is added to them,
+        unless the options say not to.
     structures
         Sources of structures, as :func:`crystens_flows.datasets.read_rows` reads them, by the
         name that their column gets.
@@ -70,6 +74,8 @@ def evaluate_into(
     """
     if not generators and not structures:
         raise InputError("nothing to evaluate: give a generator, or structures")
+    if generators and options.baseline and BASELINE not in generators:
+        generators = [*generators, BASELINE]
     sources: list[SampleSource] = [
         from_generator(load_generator(each), Path(each).name, options.n_samples, options.seed)
         for each in generators

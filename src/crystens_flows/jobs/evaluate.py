@@ -41,7 +41,9 @@ class EvaluateMaker(Maker):
     n_relax
         Structures of each source that are relaxed with CHGNet; 0 for none.
     n_formulas
-        Real crystals that a generator which takes a formula is asked for; 0 for none.
+        Crystals of each hold-out that a generator which takes a formula is asked for; 0 for none.
+    baseline
+        Whether substitution of ions, which needs no network, stands beside generators.
     reference
         ``"shipped"``, a data set file (``.npz``) or structures.
     processes
@@ -53,6 +55,7 @@ class EvaluateMaker(Maker):
     seed: int = 0
     n_relax: int = 100
     n_formulas: int = 100
+    baseline: bool = True
     reference: str = "shipped"
     processes: int = 1
 
@@ -90,6 +93,7 @@ class EvaluateMaker(Maker):
                 seed=self.seed,
                 n_relax=self.n_relax,
                 n_formulas=self.n_formulas,
+                baseline=self.baseline,
             ),
             processes=self.processes,
         )
