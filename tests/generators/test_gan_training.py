@@ -316,5 +316,6 @@ def test_another_backend_of_keras_is_named(monkeypatch):
 
 
 def test_an_unknown_generator_is_told_of_these(tmp_path):
-    with pytest.raises(InputError, match=r"can be trained: default, gan, imagen, substitution, wgan"):
+    known = "can be trained: default, gan, imagen, substitution, wgan"
+    with pytest.raises(InputError, match=known):
         train_generator("dcgan", None, tmp_path)
