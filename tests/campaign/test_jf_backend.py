@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from campaign_managers import PAPER, PAPER_WORKERS, SMALL_PAPER, crystens, jf, run_until
@@ -98,6 +100,38 @@ def test_failed_jobs_are_shown_and_tried_again(jf_project):
     states = {each["db_id"]: each["state"] for each in jobs.find({})}
     assert (states[sample["db_id"]], states[decode["db_id"]]) == ("READY", "WAITING")
     assert failed_jobs(backend.jobs()) == []
+
+
+def test_a_job_that_was_killed_before_its_batch_has_the_reason_of_the_batch(jf_project):
+    """The documents and files are as the runner and SLURM left them, when the job was first."""
+    from jobflow_remote.remote.data import get_job_path
+
+    store = jf_project(WORKERS, batch=("batch",))
+    backend = find_backend(paper(store))
+    submit_campaign(backend)
+    jobs = backend.controller.jobs
+    killed, alone = jobs.find({"job.name": "crystens decode"})
+    batch = str(uuid.uuid4())
+    backend.controller.add_batch_process("46", batch, "batch")
+    folder = Path(get_job_path(batch, None, backend.project.workers["batch"].batch.work_dir))
+    folder.mkdir(parents=True)
+    lines = []
+    for document, clock in ((alone, "20:42:01"), (killed, "20:43:27")):
+        failed = {"state": "FAILED", "remote.error": "the output has no response"}
+        jobs.update_one({"db_id": document["db_id"]}, {"$set": failed})
+        key = (document["uuid"], document["index"])
+        backend.controller.update_job_in_batch(*key, batch, document["db_id"])
+        done = "Completed job with id {} and index {}".format(*key)
+        lines.append(f"2026-11-21 {clock},281 [INFO] jobflow_remote.jobs.run: {done}\n")
+    (folder / "queue.out").write_text("".join(lines))
+    (folder / "queue.err").write_text(
+        "slurmstepd: error: *** JOB 46 ON vm CANCELLED AT 2026-11-21T20:43:28 DUE TO TIME LIMIT ***"
+    )
+    reasons = {job.key: job.reason for job in failed_jobs(backend.jobs())}
+    assert reasons == {
+        killed["db_id"]: "walltime used up: SLURM ended job 46 due to time limit",
+        alone["db_id"]: "the output has no response",
+    }
 
 
 def test_what_the_project_does_not_have(jf_project, tmp_path):

@@ -11,6 +11,7 @@ from crystens_flows.campaign.backends.queue_ends import (
     end_of,
     error_file,
     jobs_in_queue,
+    killed_with_batch,
     why_ended,
 )
 
@@ -41,6 +42,29 @@ PBS = "=>> PBS: job killed: walltime 3612 exceeded limit 3600"
 )
 def test_why_the_queue_ended_a_job(text, reason):
     assert why_ended(text) == reason
+
+
+LOG = """\
+2026-11-21 20:42:01,220 [INFO] jobflow_remote.jobs.run: Completed job with id 0a-9 and index 1
+2026-11-21 20:43:27,281 [WARNING] jobflow_remote.jobs.run: Process for job with id 0a-1 and index 1
+2026-11-21 20:43:27,281 [INFO] jobflow_remote.jobs.run: Completed job with id 0a-1 and index 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("job", "log", "error", "together"),
+    [
+        (("0a-1", 1), LOG, f"a warning\n{TIMEOUT}", True),
+        (("0a-9", 1), LOG, TIMEOUT, False),  # failed by itself, a minute and a half before
+        (("0a-1", 2), LOG, TIMEOUT, False),
+        (("0a-1", 1), LOG, OOM, False),
+        (("0a-1", 1), LOG, "", False),
+        (("0a-1", 1), "", TIMEOUT, False),
+        (("0a-1", 1), LOG.replace("2026-11", "2026/11"), TIMEOUT, False),
+    ],
+)
+def test_a_job_ends_with_its_batch_or_by_itself(job, log, error, together):
+    assert killed_with_batch(*job, log, error) is together
 
 
 def test_the_end_of_a_file_is_read(tmp_path):

@@ -21,7 +21,7 @@ from crystens_flows.campaign.backends.checks import (
 )
 from crystens_flows.campaign.backends.held_jobs import free, is_held, why_held
 from crystens_flows.campaign.backends.late import LATE, SUPERSEDED, LateSamples, late_flow
-from crystens_flows.campaign.backends.queue_ends import end_of, why_ended
+from crystens_flows.campaign.backends.queue_ends import end_of, killed_with_batch, why_ended
 from crystens_flows.campaign.options import Part, make_flow
 from crystens_flows.campaign.stages import StageRun, route, run_of, stage_of
 from crystens_flows.campaign.submission import with_checkpoint
@@ -46,7 +46,7 @@ STATES = {
 """How far a job has come, by its state in jobflow-remote."""
 
 _FIELDS = [
-    *("db_id", "job.name", "state", "error", "remote.error"),
+    *("db_id", "uuid", "index", "job.name", "state", "error", "remote.error"),
     *("start_time", "end_time", "worker", "run_dir", "remote.queue_err", "lock_id", "lock_time"),
 ]
 _BATCH = re.compile(r"batch process .*uuid: ([0-9a-f-]+)")
@@ -287,11 +287,23 @@ class JfBackend(Backend):
         folder = found.get("run_dir")
         worker = self.project.workers.get(found.get("worker") or "")
         if worker is not None and worker.is_local and worker.batch is not None:
-            from jobflow_remote.remote.data import get_job_path
-
-            batch = _BATCH.search(error)
-            folder = get_job_path(batch[1], None, worker.batch.work_dir) if batch else None
+            return self._batch_error(found, error, worker.batch.work_dir) or kept
         return (end_of(Path(folder) / "queue.err") if folder else "") or kept
+
+    def _batch_error(self, found: dict[str, Any], error: str, work_dir: Path) -> str:
+        """Return the standard error of the batch that a job ended with; empty for another end."""
+        from jobflow_remote.remote.data import get_job_path
+
+        named = _BATCH.search(error)
+        if named:
+            return end_of(Path(get_job_path(named[1], None, work_dir)) / "queue.err")
+        # the job may be killed before its batch is, and be taken for one that failed by itself
+        for batch in self.controller.get_batches(db_ids=found["db_id"], limit=1):
+            folder = Path(get_job_path(batch.batch_uid, None, work_dir))
+            text, log = end_of(folder / "queue.err"), end_of(folder / "queue.out")
+            if killed_with_batch(found["uuid"], found["index"], log, text):
+                return text
+        return ""
 
     def _of_campaign(self, action: Any, states: list[str]) -> list[str]:
         from jobflow_remote.jobs.state import JobState

@@ -6,12 +6,15 @@ import getpass
 import re
 import shutil
 import subprocess
+from datetime import datetime, timedelta
 from pathlib import Path
 
 _TAIL = 8192
 _TIMEOUT = 30
 # of a job alone: one of its steps may be cancelled while it goes on
 _SLURM = re.compile(r"\*\*\* JOB (\S+) ON \S+ CANCELLED AT \S+(?: (DUE TO [A-Z ]+?))? \*\*\*")
+_KILLED_AT = re.compile(r"\*\*\* JOB \S+ ON \S+ CANCELLED AT (\S+)")
+_TOGETHER = timedelta(seconds=30)
 _OTHERS = (
     (re.compile(r"walltime.*exceeded", re.I), "walltime used up"),
     (re.compile(r"oom[-_ ]kill|out of memory|exceeded job memory limit", re.I), "out of memory"),
@@ -51,6 +54,44 @@ def why_ended(text: str | None) -> str | None:
             if pattern.search(line):
                 return f"{word}: {line.strip()}"
     return None
+
+
+def killed_with_batch(uuid: str, index: int, log: str, error: str) -> bool:
+    """
+    Say whether a job was killed by the end of the job of the queue that runs several.
+
+    Parameters
+    ----------
+    uuid, index
+        The job.
+    log
+        What jobflow-remote wrote in the job of the queue.
+    error
+        The standard error of the job of the queue.
+
+    Returns
+    -------
+    bool
+        Whether both ended within half a minute, by the clock of the same machine.
+
+    Examples
+    --------
+    >>> log = "2026-05-04 11:59:59,281 [INFO] ...: Completed job with id 0a-1 and index 1"
+    >>> error = "*** JOB 12 ON n3 CANCELLED AT 2026-05-04T12:00:00 DUE TO TIME LIMIT ***"
+    >>> killed_with_batch("0a-1", 1, log, error)
+    True
+    """
+    job = rf"Completed job with id {re.escape(uuid)} and index {index}\b"
+    ended = re.findall(rf"^(\S+ \d\d:\d\d:\d\d),\d+ .*{job}", log, re.M)
+    killed = _KILLED_AT.findall(error)
+    try:
+        return any(
+            abs(datetime.fromisoformat(killed[-1]) - datetime.fromisoformat(each)) <= _TOGETHER
+            for each in ended[-1:]
+            if killed
+        )
+    except ValueError:
+        return False
 
 
 def end_of(file: Path) -> str:
