@@ -161,8 +161,9 @@ def test_options_from_a_file(crystens, tmp_path):
     [
         (
             "numbr: 3",
-            "unknown option 'numbr': known are band-gap, chemical-system, format, formation-energy, "
-            "formula, generator, guidance, n-sites, number, output, seed, space-group, start\n",
+            "unknown option 'numbr': known are band-gap, chemical-system, format, "
+            "formation-energy, formula, generator, guidance, n-sites, number, output, seed, "
+            "space-group, start\n",
         ),
         ("output_format: json", "unknown option 'output_format'"),
         ("- 3", "'option: value' lines"),
