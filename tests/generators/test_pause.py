@@ -1,6 +1,5 @@
 """Trainings that pause between two steps and go on at their next start."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -9,6 +8,7 @@ from crystens_flows.generators import TrainingPaused, train_generator
 from crystens_flows.generators import trainer as training
 from crystens_flows.generators.flow.generator import FlowGenerator
 from crystens_flows.generators.pause import pause_after
+from crystens_flows.generators.processes import Processes
 
 STEPS = 7
 
@@ -51,32 +51,45 @@ def test_an_epoch_goes_on_in_its_middle(few_crystals, uninterrupted, tmp_path):
     assert fit(few_crystals, tmp_path / "parts").sha256 == uninterrupted
 
 
-def test_states_of_the_first_versions_begin_an_epoch(few_crystals, uninterrupted, tmp_path):
-    """They do not know the order of the batches; the training goes on with another one."""
-    folder = tmp_path / "parts"
-    with pytest.raises(TrainingPaused):
-        fit(few_crystals, folder, progress=pause_at(9))
-    file = folder / "flow-state.pt"
-    state = torch.load(file, weights_only=True)
-    assert state.pop("order")["taken"] == 2
-    torch.save(state, file)
-    generator = fit(few_crystals, folder)
-    assert generator.card["steps"]["flow"] == STEPS
-    assert generator.sha256 != uninterrupted
-
-
 def test_batches_of_an_epoch_are_those_drawn_at_once(few_crystals, small_batches):
     """One epoch after the other, beside what the generator of random numbers gives by hand."""
-    trainer = training.Trainer("x", torch.nn.Linear(1, 1), None, 9, 1e-3, 0.0)
     sizes = few_crystals.n_sites[few_crystals.split["train"]]
-    rng, by_hand = np.random.default_rng(5), np.random.default_rng(5)
+    epochs = []
     for _ in range(2):
-        expected = [list(batch) for batch in training.batches_by_size(sizes, by_hand, 0, 0)]
-        found = [list(batch) for batch in trainer.epoch(sizes, rng, 0, 0)]
-        assert found == expected
+        trainer = training.Trainer("x", torch.nn.Linear(1, 1), None, 9, 1e-3, 0.0)
+        epochs.append([[list(batch) for batch in trainer.epoch(sizes, 0, 0)] for _ in range(2)])
+    assert epochs[0] == epochs[1]
+    for found in epochs[0]:
         assert len(found) > 2
         assert sorted(row for batch in found for row in batch) == list(range(60))
-        assert rng.random() == by_hand.random()
+    assert epochs[0][0] != epochs[0][1]
+
+
+@pytest.mark.parametrize("count", [2, 3, 70])
+def test_processes_share_each_batch(few_crystals, small_batches, count):
+    """Together they have every crystal; more of them than crystals have some twice."""
+    sizes = few_crystals.n_sites[few_crystals.split["train"]]
+    shares = []
+    for index in range(count):
+        processes = Processes()
+        processes.index, processes.count = index, count
+        linear = torch.nn.Linear(1, 1)
+        trainer = training.Trainer("x", linear, None, 9, 1e-3, 0.0, processes=processes)
+        shares.append([list(batch) for batch in trainer.epoch(sizes, 0, 0)])
+    alone = training.Trainer("x", torch.nn.Linear(1, 1), None, 9, 1e-3, 0.0)
+    for batch, *parts in zip(alone.epoch(sizes, 0, 0), *shares, strict=True):
+        assert {row for part in parts for row in part} == set(batch)
+        assert all(parts)
+
+
+def test_what_is_random_in_a_step_depends_on_its_number_alone():
+    trainer = training.Trainer("x", torch.nn.Linear(1, 1), None, 9, 1e-3, 0.0, seed=4)
+    drawn = []
+    for step in (0, 1, 2, 1):
+        trainer.step = step
+        drawn.append((trainer.stream().random(), torch.rand(1).item()))
+    assert drawn[1] == drawn[3]
+    assert len(set(drawn)) == 3
 
 
 def test_time_is_up_after_the_first_step_but_not_after_the_last(monkeypatch):

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import nn
 
 from crystens_flows.errors import CheckpointError
 from crystens_flows.generators.checkpoints import write_atomically
+from crystens_flows.generators.processes import Processes
 
 EMA_DECAY = 0.999
 SAVE_SECONDS = 120.0
@@ -49,6 +51,12 @@ class Trainer(Generic[Model]):
         Peak learning rate of AdamW.
     weight_decay
         Weight decay of AdamW.
+    seed
+        Seed of the order of the data and of all that is random in a step, which depends on the
+        seed, the name and the number of the step alone: a training that was interrupted and goes
+        on is the one that was not.
+    processes
+        The processes that train together.
     """
 
     name: str
@@ -57,11 +65,16 @@ class Trainer(Generic[Model]):
     steps: int
     learning_rate: float
     weight_decay: float
+    seed: int = 0
+    processes: Processes = field(default_factory=Processes)
     step: int = 0
     seconds: float = 0.0
     average: Model = field(init=False)
     best: dict[str, Any] | None = None
-    order: dict[str, Any] | None = None
+    epochs: int = 0
+    taken: int = 0
+    """Epochs done, and batches taken of the one that is not."""
+
     running: list[list[float]] = field(default_factory=list)
     """Training losses since the last line of the learning curve."""
 
@@ -92,12 +105,20 @@ class Trainer(Generic[Model]):
         fall = 1.0 if left >= 1 else 0.5 * (1 - math.cos(math.pi * left))
         return self.learning_rate * warmup * max(fall, 0.01)
 
+    def stream(self) -> np.random.Generator:
+        """Return what is random in the coming step, and set it for PyTorch, in this process."""
+        key = [self.seed, zlib.crc32(self.name.encode()), self.step, self.processes.index + 1]
+        rng = np.random.default_rng(key)
+        torch.manual_seed(int(rng.integers(2**63)))
+        return rng
+
     def update(self, loss: torch.Tensor) -> None:
         """Take one step of the optimiser and of the moving average."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self.processes.average_gradients(self.model.parameters())
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         decay = min(EMA_DECAY, (1 + self.step) / (10 + self.step))
@@ -108,12 +129,16 @@ class Trainer(Generic[Model]):
 
     def record(self, **values: float) -> None:
         """Append a line to the learning curve."""
+        if not self.processes.is_main:
+            return
         line = {"step": self.step, "seconds": round(self.seconds, 1), "rate": self.rate(), **values}
         with self.curve_file.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
-    def save(self, rng: np.random.Generator, force: bool = False) -> None:
+    def save(self, force: bool = False) -> None:
         """Write the state, if enough time has passed since the last."""
+        if not self.processes.is_main:
+            return
         if not force and time.monotonic() - self._saved < SAVE_SECONDS:
             return
         self._saved = time.monotonic()
@@ -124,16 +149,15 @@ class Trainer(Generic[Model]):
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "best": self.best,
-            "order": self.order,
+            "epochs": self.epochs,
+            "taken": self.taken,
             "running": self.running,
-            "torch_rng": torch.get_rng_state(),
-            "numpy_rng": json.dumps(rng.bit_generator.state),
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
         write_atomically(self.state_file, buffer.getvalue())
 
-    def resume(self, rng: np.random.Generator) -> None:
+    def resume(self) -> None:
         """
         Continue from the state in the folder, if there is one.
 
@@ -147,15 +171,16 @@ class Trainer(Generic[Model]):
         if not self.state_file.is_file():
             return
         try:
-            state: dict[str, Any] = torch.load(self.state_file, weights_only=True)
+            device = next(self.model.parameters()).device
+            state: dict[str, Any] = torch.load(
+                self.state_file, weights_only=True, map_location=device
+            )
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
-            torch.set_rng_state(state["torch_rng"])
-            rng.bit_generator.state = json.loads(state["numpy_rng"])
             self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
-            self.order = state.get("order")  # states of the first versions have none
-            self.running = state.get("running", [])
+            self.epochs, self.taken = state["epochs"], state["taken"]
+            self.running = state["running"]
         except Exception as exc:
             raise CheckpointError(
                 f"{self.state_file} cannot be continued from ({type(exc).__name__}): "
@@ -164,7 +189,7 @@ class Trainer(Generic[Model]):
         self._shorten_curve()
 
     def _shorten_curve(self) -> None:
-        if not self.curve_file.is_file():
+        if not (self.processes.is_main and self.curve_file.is_file()):
             return
         kept = []
         for line in self.curve_file.read_text().splitlines(keepends=True):
@@ -173,25 +198,20 @@ class Trainer(Generic[Model]):
             kept.append(line)
         write_atomically(self.curve_file, "".join(kept).encode())
 
-    def epoch(
-        self, n_sites: np.ndarray, rng: np.random.Generator, max_sites: int, max_pairs: int
-    ) -> Iterator[np.ndarray]:
+    def epoch(self, n_sites: np.ndarray, max_sites: int, max_pairs: int) -> Iterator[np.ndarray]:
         """
         Give the batches of an epoch, of one that was interrupted those that are left.
 
-        Parameters and what is yielded are those of :func:`batches_by_size`.
+        Parameters and what is yielded are those of :func:`batches_by_size`; each process gets its
+        share of a batch, at least one crystal.
         """
-        if self.order is None:
-            self.order = {"rng": json.dumps(rng.bit_generator.state), "taken": 0}
-        drawn = np.random.default_rng()
-        drawn.bit_generator.state = json.loads(self.order["rng"])
-        batches = list(batches_by_size(n_sites, drawn, max_sites, max_pairs))
-        if self.order["taken"] == 0:
-            rng.bit_generator.state = drawn.bit_generator.state
-        while self.order["taken"] < len(batches):
-            self.order["taken"] += 1
-            yield batches[self.order["taken"] - 1]
-        self.order = None
+        rng = np.random.default_rng([self.seed, zlib.crc32(self.name.encode()), self.epochs, 0, 1])
+        batches = list(batches_by_size(n_sites, rng, max_sites, max_pairs))
+        while self.taken < len(batches):
+            batch = batches[self.taken]
+            self.taken += 1
+            yield batch[self.processes.index % len(batch) :: self.processes.count]
+        self.epochs, self.taken = self.epochs + 1, 0
 
 
 def batches_by_size(

@@ -1,6 +1,7 @@
 """The generator of symmetric crystals: training, going on, sampling, what is asked for."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -154,3 +155,63 @@ def test_a_training_that_was_killed_reaches_the_same_losses(folder, tmp_path):
         assert curve(place, name) == curve(folder, name)
     one, other = load_generator(folder), load_generator(place)
     assert one.sha256 == other.sha256
+
+
+TOGETHER = """
+import json, os
+from pathlib import Path
+import torch
+from crystens_flows.generators import TrainingPaused, train_generator
+from crystens_flows.generators.processes import Processes
+
+def train(folder, **options):
+    train_generator("wyckoff", "data.npz", Path(folder), seed=3, steps=4, **options)
+
+def pause(done, total):
+    if done in (1, 4):
+        raise TrainingPaused(done, total)
+
+if __name__ == "__main__":
+    processes = Processes()
+    layer = torch.nn.Linear(2, 1)
+    layer.weight.grad = torch.full((1, 2), 1.0 + processes.index)  # and none of the bias
+    processes.average_gradients(layer.parameters())
+    found = [layer.weight.grad.tolist(), layer.bias.grad.tolist()]
+    train("run")
+    rank, seen = os.environ["RANK"], []
+    while len(seen) < 3:
+        try:
+            train("parts", progress=pause if rank == "0" else None)
+            break
+        except TrainingPaused as paused:
+            seen.append(paused.done)
+    Path("seen-" + rank).write_text(json.dumps([found, seen]))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_together_and_pause_together(few_crystals, tmp_path):
+    """Only the main process is told to pause, and it alone writes."""
+    pytest.importorskip("accelerate", reason="accelerate joins the processes")
+    few_crystals.save(tmp_path / "data.npz")
+    (tmp_path / "train.py").write_text(TOGETHER)
+    launch = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [sys.executable, "-m", *launch, "train.py"],
+        cwd=tmp_path,
+        env={**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    for rank in (0, 1):
+        found, seen = json.loads((tmp_path / f"seen-{rank}").read_text())
+        assert found == [[[1.5, 1.5]], [0.0]]
+        assert seen == [1, 4]
+    whole, parts = load_generator(tmp_path / "run"), load_generator(tmp_path / "parts")
+    assert whole.card["processes"] == 2
+    assert whole.sha256 == parts.sha256
+    assert curve(tmp_path / "parts", "flow") == curve(tmp_path / "run", "flow")
+    assert len(curve(tmp_path / "run", "flow")) == 1

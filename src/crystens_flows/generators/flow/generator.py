@@ -140,8 +140,9 @@ class FlowGenerator(Generator):
             min(steps, SPECIFICATION_STEPS),
             2e-3,
             0.05,
+            seed,
         )
-        network = Trainer("flow", FlowNetwork().to(device), folder, steps, 1e-3, 0.01)
+        network = Trainer("flow", FlowNetwork().to(device), folder, steps, 1e-3, 0.01, seed)
         total = specification.steps + network.steps
 
         def report(offset: int) -> Progress | None:
@@ -151,7 +152,6 @@ class FlowGenerator(Generator):
             specification,
             train,
             validation,
-            np.random.default_rng([seed, 1]),
             device=device,
             progress=report(0),
         )
@@ -159,7 +159,6 @@ class FlowGenerator(Generator):
             network,
             train,
             validation,
-            np.random.default_rng([seed, 2]),
             device=device,
             progress=report(specification.steps),
         )

@@ -87,7 +87,6 @@ def train_flow(
     trainer: Trainer[FlowNetwork],
     train: TrainingSet,
     validation: TrainingSet,
-    rng: np.random.Generator,
     *,
     device: torch.device,
     max_sites: int = 2048,
@@ -105,7 +104,7 @@ def train_flow(
     network = trainer.model
     network.codec.fit(torch.from_numpy(train.lattice), torch.from_numpy(train.n_sites))
     trainer.average.codec.load_state_dict(network.codec.state_dict())
-    trainer.resume(rng)
+    trainer.resume()
 
     def validate() -> dict[str, float]:
         fixed, losses = np.random.default_rng(123), []
@@ -126,8 +125,8 @@ def train_flow(
 
     running: list[list[float]] = []
     while trainer.step < trainer.steps:
-        for batch in trainer.epoch(train.n_sites, rng, max_sites, max_pairs):
-            began = time.monotonic()
+        for batch in trainer.epoch(train.n_sites, max_sites, max_pairs):
+            began, rng = time.monotonic(), trainer.stream()
             network.train()
             pair = flow_loss(network, train, batch, rng, device=device, training=True)
             trainer.update(pair[0] + LATTICE_WEIGHT * pair[1])
@@ -139,8 +138,8 @@ def train_flow(
                 trainer.record(
                     train_coordinates=float(coordinates), train_lattice=float(cell), **validate()
                 )
-            trainer.save(rng, force=trainer.step == trainer.steps)
-            report(progress, trainer.step, trainer.steps, lambda: trainer.save(rng, force=True))
+            trainer.save(force=trainer.step == trainer.steps)
+            report(progress, trainer.step, trainer.steps, lambda: trainer.save(force=True))
             if trainer.step >= trainer.steps:
                 break
     final = validate()
@@ -177,7 +176,6 @@ def train_specification(
     trainer: Trainer[SpecificationModel],
     train: TrainingSet,
     validation: TrainingSet,
-    rng: np.random.Generator,
     *,
     device: torch.device,
     batch_size: int = 256,
@@ -195,7 +193,7 @@ def train_specification(
     order = model.order.cpu().numpy()
     tokens = specification_tokens(train, order).to(device)
     held_out = specification_tokens(validation, order).to(device)
-    trainer.resume(rng)
+    trainer.resume()
 
     def loss_of(
         network: SpecificationModel, rows: torch.Tensor, half: bool = False
@@ -213,7 +211,7 @@ def train_specification(
             return loss_of(trainer.average, held_out).item()
 
     while trainer.step < trainer.steps:
-        began = time.monotonic()
+        began, rng = time.monotonic(), trainer.stream()
         model.train()
         batch = rng.choice(len(tokens), min(batch_size, len(tokens)), replace=False)
         trainer.update(loss_of(model, tokens[torch.from_numpy(batch).to(device)], half=True))
@@ -226,8 +224,8 @@ def train_specification(
                     "loss": loss,
                     "average": copy.deepcopy(trainer.average.state_dict()),
                 }
-        trainer.save(rng, force=trainer.step == trainer.steps)
-        report(progress, trainer.step, trainer.steps, lambda: trainer.save(rng, force=True))
+        trainer.save(force=trainer.step == trainer.steps)
+        report(progress, trainer.step, trainer.steps, lambda: trainer.save(force=True))
     if trainer.best is None:
         return validate()
     trainer.average.load_state_dict(trainer.best["average"])

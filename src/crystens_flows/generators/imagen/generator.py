@@ -24,7 +24,8 @@ from crystens_flows.generators.imagen.library import import_imagen
 from crystens_flows.generators.imagen.networks import NETWORKS
 from crystens_flows.generators.imagen.sampling import SampleNoise, sample_cascade
 from crystens_flows.generators.imagen.settings import DEFAULT_STEPS, ImagenSettings
-from crystens_flows.generators.imagen.training import NetworkTrainer, make_accelerator, together
+from crystens_flows.generators.imagen.training import NetworkTrainer, make_accelerator
+from crystens_flows.generators.processes import report_together
 from crystens_flows.generators.settings import read_settings
 from crystens_flows.representation.layout import N_LAYERS, SHAPE
 
@@ -109,7 +110,8 @@ class ImagenGenerator(Generator):
             crystals = load_crystals(
                 dataset, folder, chosen.descriptors, write=accelerator.is_main_process
             )
-        progress = together(progress, accelerator)
+        if accelerator.num_processes > 1:
+            progress = report_together(progress, accelerator)
         networks, losses, seconds, taken = {}, {}, 0.0, {}
         for number, name in enumerate(NETWORKS):
             trainer = cls._trainer(name, chosen, folder, steps, seed, accelerator)

@@ -27,7 +27,7 @@ from crystens_flows.generators.imagen.state import (
     read_progress,
     save_state,
 )
-from crystens_flows.generators.pause import TrainingPaused, report
+from crystens_flows.generators.pause import report
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -61,38 +61,6 @@ def make_accelerator() -> Accelerator:
     accelerate = import_extra("accelerate", "imagen", PURPOSE)
     half = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     return accelerate.Accelerator(mixed_precision="bf16" if half else None)
-
-
-def together(progress: Progress | None, accelerator: Accelerator) -> Progress | None:
-    """
-    Let the main process report, and all processes pause at the step at which it is told to.
-
-    Parameters
-    ----------
-    progress
-        Called in the main process alone.
-    accelerator
-        The devices.
-
-    Returns
-    -------
-    callable or None
-        What to give to a training as its `progress`, in every process.
-    """
-    if accelerator.num_processes == 1:
-        return progress
-
-    def report_together(done: int, total: int) -> None:
-        paused = torch.zeros((), device=accelerator.device)
-        if accelerator.is_main_process and progress is not None:
-            try:
-                progress(done, total)
-            except TrainingPaused:
-                paused += 1
-        if accelerator.reduce(paused) > 0:
-            raise TrainingPaused(done, total)
-
-    return report_together
 
 
 @dataclass

@@ -18,6 +18,7 @@ from crystens_flows.generators.checkpoints import (
     write_checkpoint,
 )
 from crystens_flows.generators.conditions import Conditions
+from crystens_flows.generators.processes import Processes
 from crystens_flows.generators.settings import NoSettings, read_settings
 from crystens_flows.generators.trainer import Trainer
 from crystens_flows.generators.training_set import fingerprint_of
@@ -137,9 +138,12 @@ class WyckoffGenerator(Generator):
         if steps < 1:
             raise InputError(f"steps must be at least 1, not {steps}")
         data_sha256 = fingerprint_of(dataset, "train", "validation")
-        claim_folder(folder, {"generator": cls.kind, "seed": seed, "data_sha256": data_sha256})
+        processes = Processes()
+        if processes.is_main:
+            claim_folder(folder, {"generator": cls.kind, "seed": seed, "data_sha256": data_sha256})
+        processes.wait()
         train, validation = symmetric_set(dataset, "train"), symmetric_set(dataset, "validation")
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device, together = processes.device, processes.together(progress)
         torch.manual_seed(seed)
         specification = Trainer(
             "specification",
@@ -148,29 +152,21 @@ class WyckoffGenerator(Generator):
             max(1, round(SPECIFICATION_SHARE * steps)),
             1e-3,
             0.1,
+            seed,
+            processes,
         )
-        network = Trainer("flow", SymmetricFlow().to(device), folder, steps, 1e-3, 0.01)
+        network = Trainer(
+            "flow", SymmetricFlow().to(device), folder, steps, 1e-3, 0.01, seed, processes
+        )
         total = specification.steps + network.steps
 
         def report(offset: int) -> Progress | None:
-            return None if progress is None else lambda done, _: progress(offset + done, total)
+            return None if together is None else lambda done, _: together(offset + done, total)
 
         specification_loss = train_specification(
-            specification,
-            train,
-            validation,
-            np.random.default_rng([seed, 1]),
-            device=device,
-            progress=report(0),
+            specification, train, validation, progress=report(0)
         )
-        flow_loss = train_flow(
-            network,
-            train,
-            validation,
-            np.random.default_rng([seed, 2]),
-            device=device,
-            progress=report(specification.steps),
-        )
+        flow_loss = train_flow(network, train, validation, progress=report(specification.steps))
         card = {
             "generator": cls.kind,
             "data": data,
@@ -181,14 +177,17 @@ class WyckoffGenerator(Generator):
             "steps": {"specification": specification.step, "flow": network.step},
             "training_minutes": round((specification.seconds + network.seconds) / 60, 1),
             "device": device.type,
+            "processes": processes.count,
             "parameters": sum(
                 p.numel() for t in (specification, network) for p in t.model.parameters()
             ),
             "validation": {"specification_nats": specification_loss, "flow_loss": flow_loss},
         }
         generator = cls(specification.average, network.average, card)
-        generator.save(folder)
-        return generator
+        if processes.is_main:
+            generator.save(folder)
+        processes.wait()
+        return cls.load(folder)
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint; see :meth:`Generator.save`."""

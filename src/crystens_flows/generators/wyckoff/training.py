@@ -223,9 +223,7 @@ def train_flow(
     trainer: Trainer[SymmetricFlow],
     train: SymmetricSet,
     validation: SymmetricSet,
-    rng: np.random.Generator,
     *,
-    device: torch.device,
     progress: Progress | None = None,
 ) -> float:
     """
@@ -239,7 +237,8 @@ def train_flow(
     network = trainer.model
     fit_lattice(network, train)
     trainer.average.codec.load_state_dict(network.codec.state_dict())
-    trainer.resume(rng)
+    trainer.resume()
+    device = trainer.processes.device
 
     def validate() -> tuple[float, float]:
         fixed = np.random.default_rng(123)
@@ -253,8 +252,8 @@ def train_flow(
 
     pairs = [len(c.numbers) * int(c.multiplicities.sum()) for c in train.crystals]
     while trainer.step < trainer.steps:
-        for rows in trainer.epoch(np.sqrt(pairs), rng, 10**9, MAX_PAIRS):
-            began = time.monotonic()
+        for rows in trainer.epoch(np.sqrt(pairs), 10**9, MAX_PAIRS):
+            began, rng = time.monotonic(), trainer.stream()
             network.train()
             sites, cell = flow_loss(network, train, rows, rng, device=device, training=True)
             trainer.update(sites + LATTICE_WEIGHT * cell)
@@ -269,8 +268,8 @@ def train_flow(
                     validation_sites=found[0],
                     validation_lattice=found[1],
                 )
-            trainer.save(rng, force=trainer.step == trainer.steps)
-            report(progress, trainer.step, trainer.steps, lambda: trainer.save(rng, force=True))
+            trainer.save(force=trainer.step == trainer.steps)
+            report(progress, trainer.step, trainer.steps, lambda: trainer.save(force=True))
             if trainer.step >= trainer.steps:
                 break
     sites_, cell_ = validate()
@@ -308,9 +307,7 @@ def train_specification(
     trainer: Trainer[SpecificationModel],
     train: SymmetricSet,
     validation: SymmetricSet,
-    rng: np.random.Generator,
     *,
-    device: torch.device,
     progress: Progress | None = None,
 ) -> float:
     """
@@ -324,7 +321,8 @@ def train_specification(
     model = trainer.model
     fit_classes(model, train)
     trainer.average.load_state_dict(model.state_dict())
-    trainer.resume(rng)
+    trainer.resume()
+    device = trainer.processes.device
     orders, held_out = both_orders(model, train), both_orders(model, validation)
 
     def validate() -> tuple[float, float]:
@@ -340,14 +338,14 @@ def train_specification(
 
     lengths = (orders[0].tokens != PAD).sum(1)
     while trainer.step < trainer.steps:
-        for rows in trainer.epoch(lengths, rng, MAX_WORDS, 10**9):
-            began = time.monotonic()
+        for rows in trainer.epoch(lengths, MAX_WORDS, 10**9):
+            began, rng = time.monotonic(), trainer.stream()
             model.train()
-            part = orders[int(rng.integers(2))].of(rows)
+            part = orders[trainer.step % 2].of(rows)
             part = _hidden(part, rng.random((2, len(rows))) < PROPERTY_DROPOUT)
             with torch.autocast(device.type, dtype=torch.bfloat16):
                 head, orbits = log_likelihood(model, part, device)
-            trainer.update(-(head + orbits).sum() / MAX_WORDS)
+            trainer.update(-(head + orbits).sum() / MAX_WORDS * trainer.processes.count)
             trainer.seconds += time.monotonic() - began
             if trainer.step % 200 == 0 or trainer.step == trainer.steps:
                 found = validate()
@@ -355,8 +353,8 @@ def train_specification(
                 if trainer.best is None or sum(found) < trainer.best["loss"]:
                     average = copy.deepcopy(trainer.average.state_dict())
                     trainer.best = {"loss": sum(found), "average": average}
-            trainer.save(rng, force=trainer.step == trainer.steps)
-            report(progress, trainer.step, trainer.steps, lambda: trainer.save(rng, force=True))
+            trainer.save(force=trainer.step == trainer.steps)
+            report(progress, trainer.step, trainer.steps, lambda: trainer.save(force=True))
             if trainer.step >= trainer.steps:
                 break
     if trainer.best is None:
