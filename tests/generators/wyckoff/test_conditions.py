@@ -10,11 +10,8 @@ from crystens_flows.generators.conditions import Conditions
 from crystens_flows.generators.wyckoff.decoding import sample_specifications
 from crystens_flows.generators.wyckoff.occupation import can_hold
 from crystens_flows.generators.wyckoff.positions import space_group
-from crystens_flows.generators.wyckoff.specification import (
-    SpecificationModel,
-    log_likelihood,
-    sentences,
-)
+from crystens_flows.generators.wyckoff.sentences import sentences
+from crystens_flows.generators.wyckoff.specification import SpecificationModel, log_likelihood
 
 
 @pytest.fixture(scope="module")

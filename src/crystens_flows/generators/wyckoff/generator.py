@@ -31,7 +31,8 @@ from crystens_flows.generators.wyckoff.network import (
     TensorFrames,
 )
 from crystens_flows.generators.wyckoff.positions import space_group
-from crystens_flows.generators.wyckoff.specification import Specification, SpecificationModel
+from crystens_flows.generators.wyckoff.sentences import Specification
+from crystens_flows.generators.wyckoff.specification import SpecificationModel
 from crystens_flows.generators.wyckoff.training import (
     symmetric_set,
     train_flow,

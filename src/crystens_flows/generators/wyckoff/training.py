@@ -25,15 +25,14 @@ from crystens_flows.generators.wyckoff.network import (
     SymmetricFlow,
     TensorFrames,
 )
-from crystens_flows.generators.wyckoff.specification import (
+from crystens_flows.generators.wyckoff.sentences import (
     FIRST_ENERGY,
     FIRST_GAP,
     PAD,
     Sentences,
-    SpecificationModel,
-    log_likelihood,
     sentences,
 )
+from crystens_flows.generators.wyckoff.specification import SpecificationModel, log_likelihood
 from crystens_flows.representation import MAX_SITES
 
 if TYPE_CHECKING:
