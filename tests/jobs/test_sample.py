@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from monty.json import MontyDecoder, MontyEncoder
+from jobflow import Flow
+from monty.json import MontyDecoder, jsanitize
 
 from crystens_flows.errors import CheckpointError, InputError
 from crystens_flows.generators import generator_sha256
 from crystens_flows.generators.conditions import Conditions
 from crystens_flows.jobs import SampleMaker
+from crystens_flows.msonable import flow_from_dict
 from crystens_flows.representation import decode
 from crystens_flows.schemas.provenance import candidate_id
 
@@ -34,10 +36,15 @@ def test_conditions_hold_and_are_kept_with_each_candidate():
 
 
 def test_a_maker_with_conditions_goes_through_json():
+    """As jobflow, FireWorks and jobflow-remote store a job."""
     maker = SampleMaker(conditions=Conditions(chemical_system="Li-O", n_sites=6))
-    again = json.loads(json.dumps(maker, cls=MontyEncoder), cls=MontyDecoder)
-    assert again.conditions == maker.conditions
-    assert again == maker
+    flow = Flow([maker.make(2)])
+    (again,) = flow_from_dict(json.loads(json.dumps(flow.as_dict()))).jobs
+    assert again.maker == maker
+    assert isinstance(again.maker.conditions, Conditions)
+    stored = jsanitize(flow.jobs[0], strict=True, enum_values=True)
+    again = MontyDecoder().process_decoded(json.loads(json.dumps(stored)))
+    assert again.maker == maker
 
 
 @pytest.mark.parametrize(

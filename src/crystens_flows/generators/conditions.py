@@ -94,6 +94,11 @@ class Conditions(BaseModel):
                 f"{', '.join(cls.model_fields)}"
             ) from None
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the conditions as MSONable, as jobs are stored."""
+        names = {"@module": type(self).__module__, "@class": type(self).__name__}
+        return {**names, **self.model_dump()}
+
     def as_asked(self) -> dict[str, Any] | None:
         """Return what is asked for by name, with the guidance where it counts; None for nothing."""
         found = {name: getattr(self, name) for name in self.asked}
