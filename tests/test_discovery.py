@@ -101,6 +101,18 @@ def test_a_run_says_what_was_made_and_where(whole_run):
     assert "http" not in report.replace("</html>", "")
 
 
+def test_what_is_asked_for_holds_for_every_candidate(tmp_path):
+    folder = tmp_path / "asked"
+    result = discover(folder, "-n", "3", "--formula", "CaTiO3", "--pool", "0", "--select", "0")
+    assert result.returncode == 0, result.stderr
+    found = candidates(folder / "store")
+    assert [document["formula"] for document in found] == ["CaTiO3"] * 3
+    assert found[0]["provenance"]["conditions"] == {"formula": "CaTiO3"}
+    other = discover(folder, "-n", "3", "--formula", "NaF", "--pool", "0", "--select", "0")
+    assert other.returncode == 1
+    assert "conditions" in other.stderr.splitlines()[-1]
+
+
 def test_killed_and_started_again_it_goes_on(whole_run, tmp_path):
     """After SIGKILL no finished job runs twice and the candidates are the same."""
     folder = tmp_path / "killed"
