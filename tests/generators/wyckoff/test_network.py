@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from pymatgen.core import Lattice
+from scipy.interpolate import BSpline
 from symmetric_crystals import crystals
 
 from crystens_flows.generators.wyckoff.arrays import frames_of
@@ -161,8 +162,12 @@ def test_pair_distances_are_pymatgens(crystal):
     got = features(firsts, frames, metric)[0]
     numbers, sites = described.sites()
     lattice = Lattice(structure.lattice.matrix)
-    radial = slice(24, 24 + len(features.centres))
-    spacing = float(features.centres[1] - features.centres[0])
+    radial = slice(24, 24 + features.n_radial)
+    splines = [
+        BSpline.basis_element(np.arange(k - 3, k + 2) * features.spacing, extrapolate=False)
+        for k in range(features.n_radial)
+    ]
+    end = features.n_radial * features.spacing
     for i, first in enumerate(described.coordinates):
         for j, site in enumerate(sites):
             difference = site - first
@@ -170,9 +175,9 @@ def test_pair_distances_are_pymatgens(crystal):
             images = np.array(np.meshgrid(*[[-1, 0, 1]] * 3)).reshape(3, -1).T + difference
             weight = np.clip(3 - 2 * np.abs(images), 0, 1).prod(1)
             distances = np.linalg.norm(lattice.get_cartesian_coords(images), axis=1)
-            seen = distances > 0.02
-            histogram = weight[seen] @ np.exp(
-                -0.5 * ((distances[seen, None] - features.centres.numpy()) / spacing) ** 2
-            )
+            seen = (distances > 0.02) & (distances < end)
+            histogram = [
+                1.5 * weight[seen] @ np.nan_to_num(spline(distances[seen])) for spline in splines
+            ]
             assert np.allclose(np.expm1(got[i, j, radial].numpy()), histogram, atol=1e-6)
             assert bool(got[i, j, -3]) == (numbers[j] == described.numbers[i])

@@ -89,17 +89,17 @@ class PairFeatures(nn.Module):
     What a first site sees of all sites: independent of origin and cell boundary.
 
     Sines and cosines of the fractional difference, a soft histogram of the distances to the
-    nearest images, and the rotation that makes the site of the first of its orbit.
+    nearest images, in cubic splines, and the rotation that makes the site of the first of its
+    orbit. No gradient comes through it.
     """
 
     frequencies: torch.Tensor
-    centres: torch.Tensor
     images: torch.Tensor
 
     def __init__(self, n_radial: int = 20, cutoff: float = 8.0) -> None:
         super().__init__()
         self.register_buffer("frequencies", 2 * math.pi * torch.tensor([1.0, 2.0, 3.0, 4.0]))
-        self.register_buffer("centres", torch.linspace(0.4, cutoff, n_radial))
+        self.n_radial, self.spacing = n_radial, cutoff / n_radial
         self.register_buffer("images", torch.tensor(list(product((-1.0, 0.0, 1.0), repeat=3))))
         self.size = 6 * 4 + n_radial + 9 + 3
 
@@ -125,15 +125,7 @@ class PairFeatures(nn.Module):
         """
         difference = wrap(frames.sites(firsts)[:, None] - firsts[:, :, None])
         angle = difference[..., None] * self.frequencies
-        image = difference[..., None, :] + self.images
-        square = ((image @ metric[:, None, None]) * image).sum(-1)
-        distance = square.clamp_min(1e-4).sqrt()
-        distance = torch.where(distance < 0.02, torch.full_like(distance, 50.0), distance)
-        spacing = self.centres[1] - self.centres[0]
-        # an image leaves at three halves of a cell, smoothly, so that no boundary is seen
-        weight = (2 * (1.5 - image.abs())).clamp(0, 1).prod(-1)
-        peaks = torch.exp(-0.5 * ((distance[..., None] - self.centres) / spacing) ** 2)
-        radial = (weight[..., None] * peaks).sum(-2)
+        radial = self._histogram(difference, metric)
         to_primitive = torch.linalg.inv(frames.primitive)[:, None]
         turned = frames.primitive[:, None] @ frames.rotations @ to_primitive
         orbits = frames.numbers.shape[1]
@@ -153,6 +145,30 @@ class PairFeatures(nn.Module):
             ],
             dim=-1,
         )
+
+    def _histogram(self, difference: torch.Tensor, metric: torch.Tensor) -> torch.Tensor:
+        """Count the images of each pair by distance, shape (batch, orbits, sites, n_radial)."""
+        image = difference[..., None, :] + self.images
+        square = ((image @ metric[:, None, None]) * image).sum(-1)
+        # an image leaves at three halves of a cell, smoothly, so that no boundary is seen
+        weight = (2 * (1.5 - image.abs())).clamp(0, 1).prod(-1)
+        near = (square < (self.n_radial * self.spacing) ** 2) & (square > 4e-4) & (weight > 0)
+        pair = torch.arange(near[..., 0].numel(), device=near.device).view(near.shape[:-1])
+        place = square[near].sqrt() / self.spacing
+        first = place.floor()
+        t = place - first
+        index = first.long() + pair[..., None].expand_as(near)[near] * (self.n_radial + 3)
+        size = pair.numel() * (self.n_radial + 3)
+        splines = (
+            (1 - t) ** 3,
+            3 * t**3 - 6 * t**2 + 4,
+            -3 * t**3 + 3 * t**2 + 3 * t + 1,
+            t**3,
+        )
+        counts = torch.zeros(size, dtype=square.dtype, device=square.device)
+        for k, spline in enumerate(splines):
+            counts.index_add_(0, index + k, spline * weight[near] / 4)
+        return counts.view(*near.shape[:-1], -1)[..., : self.n_radial]
 
 
 class Block(nn.Module):

@@ -41,7 +41,7 @@ class Layer(nn.Module):
         self.mix = nn.Linear(width, width)
         self.dense_norm = nn.LayerNorm(width)
         self.dense = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * width, width)
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
         )
         self.dropout = nn.Dropout(dropout)
 
