@@ -14,11 +14,15 @@ NOT_SET_UP = "not measured: `make test` sets the server of the tests up"
 
 @contextlib.contextmanager
 def server(folder: Path) -> Iterator[str | None]:
-    """Start the server of the tests in a folder; give its URI, or None where it is not set up."""
+    """
+    Start the server of the tests in a folder; give its URI, or None where it is not set up.
+
+    With the memory that is enough for tests, 100,000 candidates make it slow.
+    """
     sys.path.insert(0, str(TESTS))
     from mongo_fixture import serve
 
-    with serve(folder) as uri:
+    with serve(folder, memory="6g") as uri:
         yield uri
 
 

@@ -18,11 +18,11 @@ SERVER = Path(__file__).parent / "mongo_server"
 
 
 @contextlib.contextmanager
-def serve(folder: Path) -> Iterator[str | None]:
+def serve(folder: Path, memory: str = "1g") -> Iterator[str | None]:
     """
     Give the URI of a server without a database, started in a folder unless one is named.
 
-    None where it is not set up.
+    None where it is not set up. `memory` is what Java may use.
     """
     if given := os.environ.get("CRYSTENS_FLOWS_TEST_MONGO_URI"):
         yield given.rstrip("/")
@@ -35,7 +35,7 @@ def serve(folder: Path) -> Iterator[str | None]:
             yield None
             return
         port = 0
-        command = ["java", "-Xmx1g", "-cp", str(SERVER / "lib" / "*")]
+        command = ["java", f"-Xmx{memory}", "-cp", str(SERVER / "lib" / "*")]
         command += [str(SERVER / "TestMongoServer.java"), "0", str(folder / "mongo.mv")]
     log = folder / "server.log"
     with log.open("wb") as stream:
