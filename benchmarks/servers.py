@@ -22,7 +22,7 @@ def server(folder: Path) -> Iterator[str | None]:
     sys.path.insert(0, str(TESTS))
     from mongo_fixture import serve
 
-    with serve(folder, memory="8g") as uri:
+    with serve(folder, memory="12g") as uri:
         yield uri
 
 

@@ -39,8 +39,8 @@ public class TestMongoServer {
   private static class DurableBackend extends H2Backend {
     DurableBackend(String file) {
       super(file);
-      // in megabytes, an eighth of the memory: with the 16 of H2 every query reads from the file
-      getMvStore().setCacheSize((int) (Runtime.getRuntime().maxMemory() >> 23));
+      // in megabytes, a quarter of the memory: with the 16 of H2 every query reads from the file
+      getMvStore().setCacheSize((int) (Runtime.getRuntime().maxMemory() >> 22));
     }
 
     @Override
