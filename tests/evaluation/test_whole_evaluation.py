@@ -14,6 +14,7 @@ from pymatgen.core import Lattice, Structure
 from crystens_flows.datasets import shipped
 from crystens_flows.errors import InputError
 from crystens_flows.evaluation.evaluation import (
+    METASTABLE,
     Evaluation,
     EvaluationOptions,
     SourceEvaluation,
@@ -66,6 +67,20 @@ def test_shares_are_of_all_samples(small_reference):
     assert metrics["samples_per_second"] is metrics["length_variance"] is None
     assert len(found.shown) == 4
     assert set(METRICS) <= set(metrics)
+
+
+def test_only_the_first_samples_get_fingerprints_and_energies(small_reference):
+    options = FEW.model_copy(update={"n_detailed": 2})
+    whole = evaluate([known_share(small_reference)], small_reference, FEW).sources[0]
+    part = evaluate([known_share(small_reference)], small_reference, options).sources[0]
+    energies = whole.values["energy_above_hull"]
+    assert len(energies) > 2
+    assert part.values["energy_above_hull"] == pytest.approx(energies[:2], abs=1e-4)
+    assert part.metrics["metastable"] == sum(each <= METASTABLE for each in energies[:2]) / 2
+    limited = ("metastable", "energy_above_hull", "formation_energy_per_atom")
+    for name, value in whole.metrics.items():
+        if not name.startswith(("cov_", "ks_energy", "ks_model")) and name not in limited:
+            assert part.metrics[name] == value, name
 
 
 def test_real_crystals_are_the_floor(small_reference):

@@ -50,6 +50,14 @@ def evaluate(
         ),
     ] = "shipped",
     number: Annotated[int, typer.Option("-n", "--number", min=1, help="Samples of each.")] = 1000,
+    detailed: Annotated[
+        int,
+        typer.Option(
+            "--detailed",
+            min=1,
+            help="So many of them get fingerprints, and energies by potentials.",
+        ),
+    ] = 1000,
     relax: Annotated[
         int,
         typer.Option("--relax", min=0, help="Structures of each to relax with CHGNet."),
@@ -83,7 +91,12 @@ def evaluate(
     from crystens_flows.evaluation.run import PAGE_FILE, evaluate_into
 
     options = EvaluationOptions(
-        n_samples=number, seed=seed, n_relax=relax, n_formulas=formulas, baseline=baseline
+        n_samples=number,
+        seed=seed,
+        n_detailed=detailed,
+        n_relax=relax,
+        n_formulas=formulas,
+        baseline=baseline,
     )
     with FolderWriter(output) as writer, progress_bar("evaluating") as bar:
         evaluation = evaluate_into(

@@ -22,6 +22,8 @@ class Collected:
     ----------
     structures
         Of the samples that have one.
+    places
+        Which of the samples they are of, from 0.
     space_groups
         The numbers that these samples state, None where one states none.
     distributions
@@ -35,6 +37,7 @@ class Collected:
     """
 
     structures: list[Structure] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
     space_groups: list[int | None] = field(default_factory=list)
     distributions: Distributions = field(default_factory=Distributions)
     consistency: dict[str, list[float]] = field(default_factory=dict)
@@ -71,6 +74,7 @@ def collect(source: SampleSource, say: Progress) -> Collected:
                 kept.reasons[kind] = kept.reasons.get(kind, 0) + 1
                 continue
             kept.structures.append(sample.structure)
+            kept.places.append(kept.n_samples - 1)
             kept.space_groups.append(sample.space_group)
             kept.distributions.add(sample.structure, sample.space_group)
         say(f"{source.name}: {kept.n_samples} samples")

@@ -49,6 +49,9 @@ class EvaluationOptions(BaseModel):
 
     n_samples: int = Field(1000, ge=1, description="Samples of each source.")
     seed: int = Field(0, ge=0, description="Seed of sampling and of dividing the reference.")
+    n_detailed: int = Field(
+        1000, ge=1, description="Of these so many get fingerprints and energies by potentials."
+    )
     n_relax: int = Field(100, ge=0, description="Structures relaxed with CHGNet; 0 for none.")
     n_formulas: int = Field(
         100, ge=0, description="Crystals of each hold-out asked for by formula; 0 for none."
@@ -119,7 +122,11 @@ def evaluate(
         raise InputError(f"sources need names of their own, other than '{FLOOR}': {names}")
     say = progress or (lambda _: None)
     say("reference: CGCNN and energies")
-    reference_values = {**reference.distributions.values, **_predicted(reference.crystals)}
+    reference_values = {
+        **reference.distributions.values,
+        **_properties(reference.crystals),
+        **_energies(reference.crystals[: options.n_detailed]),
+    }
     floor = from_real(reference.floor[: options.n_samples], FLOOR)
     return Evaluation(
         reference=reference.name,
@@ -174,8 +181,10 @@ def _evaluate(
 
     say(f"{source.name}: coverage")
     valid = [each for each, good in zip(structures, both, strict=True) if good]
-    fingerprints = Fingerprints.of(valid, reference.processes)
-    if covered := coverage(fingerprints, reference.fingerprints, n):
+    n_first = min(n, options.n_detailed)
+    n_structures = sum(place < n_first for place in kept.places)
+    fingerprints = Fingerprints.of(valid[: sum(both[:n_structures])], reference.processes)
+    if covered := coverage(fingerprints, reference.fingerprints, n_first):
         metrics |= {"cov_recall": covered.recall, "cov_precision": covered.precision}
     of_valid = Distributions()
     for each in valid:
@@ -184,7 +193,11 @@ def _evaluate(
         metrics[f"wasserstein_{name}"] = wasserstein(of_valid.values[name], reference_values[name])
 
     say(f"{source.name}: CGCNN and energies")
-    values = {**kept.distributions.values, **_predicted(structures)}
+    values = {
+        **kept.distributions.values,
+        **_properties(structures),
+        **_energies(structures[:n_structures]),
+    }
     for name, statistic in kolmogorov_smirnov(values, reference_values).items():
         if f"ks_{name}" in METRICS:
             metrics[f"ks_{name}"] = statistic
@@ -192,7 +205,7 @@ def _evaluate(
     metrics |= {
         "formation_energy_per_atom": _median(values["model_formation_energy_per_atom"]),
         "energy_above_hull": _median(above),
-        "metastable": sum(each <= METASTABLE for each in above) / n,
+        "metastable": sum(each <= METASTABLE for each in above) / n_first,
     }
     if options.n_relax and structures:
         say(f"{source.name}: relaxing")
@@ -250,23 +263,29 @@ def _prediction(
     return found
 
 
-def _predicted(structures: Sequence[Structure]) -> dict[str, list[float]]:
-    """Return CGCNN's seven properties, and the potentials' energies, where there are any."""
+def _properties(structures: Sequence[Structure]) -> dict[str, list[float]]:
+    """Return CGCNN's seven properties, of those structures that have them."""
     values: dict[str, list[float]] = {name: [] for name in PROPERTIES}
     for prediction in predict_properties(structures):
         for name, value in prediction.values.items():
             if value is not None and math.isfinite(value):
                 values[name].append(value)
-    found = energies(structures)
-    values["model_formation_energy_per_atom"] = [
-        each.formation_energy_per_atom
-        for each in found
-        if each.formation_energy_per_atom is not None
-    ]
-    values["energy_above_hull"] = [
-        each.energy_above_hull for each in found if each.energy_above_hull is not None
-    ]
     return values
+
+
+def _energies(structures: Sequence[Structure]) -> dict[str, list[float]]:
+    """Return the energies of the potentials, of those structures that have them."""
+    found = energies(structures)
+    return {
+        "model_formation_energy_per_atom": [
+            each.formation_energy_per_atom
+            for each in found
+            if each.formation_energy_per_atom is not None
+        ],
+        "energy_above_hull": [
+            each.energy_above_hull for each in found if each.energy_above_hull is not None
+        ],
+    }
 
 
 def _after_relaxation(

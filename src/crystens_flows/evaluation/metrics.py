@@ -160,7 +160,7 @@ METRICS: dict[str, Metric] = {
         _STABILITY,
         "at most 0.1 above hull",
         "Share of all samples at most 0.1 eV/atom above it; as sampled, by the same potentials and "
-        "hull.",
+        "hull. Of more than a thousand samples, energies are of the first thousand.",
         MATTERGEN,
     ),
     "rmsd": Metric(

@@ -38,6 +38,8 @@ class EvaluateMaker(Maker):
         Samples of each source.
     seed
         Seed of the sampling and of dividing the reference.
+    n_detailed
+        So many of the samples get fingerprints, and energies by potentials.
     n_relax
         Structures of each source that are relaxed with CHGNet; 0 for none.
     n_formulas
@@ -53,6 +55,7 @@ class EvaluateMaker(Maker):
     name: str = "crystens evaluate"
     n_samples: int = 1000
     seed: int = 0
+    n_detailed: int = 1000
     n_relax: int = 100
     n_formulas: int = 100
     baseline: bool = True
@@ -91,6 +94,7 @@ class EvaluateMaker(Maker):
             EvaluationOptions(
                 n_samples=self.n_samples,
                 seed=self.seed,
+                n_detailed=self.n_detailed,
                 n_relax=self.n_relax,
                 n_formulas=self.n_formulas,
                 baseline=self.baseline,
