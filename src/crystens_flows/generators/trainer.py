@@ -172,9 +172,7 @@ class Trainer(Generic[Model]):
             return
         try:
             device = next(self.model.parameters()).device
-            state: dict[str, Any] = torch.load(
-                self.state_file, weights_only=True, map_location=device
-            )
+            state: dict[str, Any] = torch.load(self.state_file, device, weights_only=True)
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])

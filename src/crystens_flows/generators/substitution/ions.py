@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 
@@ -187,7 +188,7 @@ def _ion(species: object) -> tuple[int, int]:
 @cache
 def _pymatgen_tables() -> dict[str, np.ndarray]:
     """Return all but `replaced` by name; pymatgen takes seconds to read its tables."""
-    from monty.serialization import loadfn
+    import yaml
     from pymatgen.analysis.structure_prediction.substitution_probability import (
         SubstitutionProbability,
     )
@@ -195,7 +196,8 @@ def _pymatgen_tables() -> dict[str, np.ndarray]:
     from pymatgen.core import composition as module
 
     probability = SubstitutionProbability()
-    found = loadfn(f"{module.MODULE_DIR}/icsd_bv.yaml")["occurrence"]
+    table = Path(module.MODULE_DIR) / "icsd_bv.yaml"
+    found = yaml.safe_load(table.read_text())["occurrence"]
     occurrence = {_ion(Species.from_str(name)): n for name, n in found.items()}
     guessed = {
         (z, int(charge))

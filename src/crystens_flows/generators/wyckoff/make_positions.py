@@ -2,7 +2,8 @@
 Derives ``positions.json.gz`` from the operations of the space groups in spglib.
 
 ``python -m crystens_flows.generators.wyckoff.make_positions`` writes the file anew, in some
-minutes; it comes out the same to the byte.
+minutes. The offset of a position is one of those a lattice vector apart; which, depends on how the
+machine rounds.
 """
 
 from __future__ import annotations
