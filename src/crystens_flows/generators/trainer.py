@@ -8,7 +8,7 @@ import json
 import math
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -196,15 +196,47 @@ class Trainer(Generic[Model]):
             kept.append(line)
         write_atomically(self.curve_file, "".join(kept).encode())
 
+    def keep_best(self, loss: float) -> None:
+        """Keep the moving average if its validation loss is the lowest so far."""
+        if self.best is None or loss < self.best["loss"]:
+            average = copy.deepcopy(self.average.state_dict())
+            self.best = {"loss": loss, "average": average}
+
+    def take_best(self, validate: Callable[[], float]) -> float:
+        """Put the best moving average in place and return its validation loss."""
+        if self.best is None:
+            return validate()
+        self.average.load_state_dict(self.best["average"])
+        return float(self.best["loss"])
+
     def epoch(self, n_sites: np.ndarray, max_sites: int, max_pairs: int) -> Iterator[np.ndarray]:
+        """
+        Give the batches of an epoch, crystals of similar size together.
+
+        Parameters are those of :func:`batches_by_size`; see :meth:`epoch_of`.
+        """
+        yield from self.epoch_of(
+            lambda rng: list(batches_by_size(n_sites, rng, max_sites, max_pairs))
+        )
+
+    def epoch_of(
+        self, divide: Callable[[np.random.Generator], list[np.ndarray]]
+    ) -> Iterator[np.ndarray]:
         """
         Give the batches of an epoch, of one that was interrupted those that are left.
 
-        Parameters and what is yielded are those of :func:`batches_by_size`; each process gets its
-        share of a batch, at least one crystal.
+        Parameters
+        ----------
+        divide
+            Divides the data into batches, in random order.
+
+        Yields
+        ------
+        numpy.ndarray
+            The share of this process in a batch, at least one row.
         """
-        rng = np.random.default_rng([self.seed, zlib.crc32(self.name.encode()), self.epochs, 0, 1])
-        batches = list(batches_by_size(n_sites, rng, max_sites, max_pairs))
+        key = [self.seed, zlib.crc32(self.name.encode()), self.epochs, 0, 1]
+        batches = divide(np.random.default_rng(key))
         while self.taken < len(batches):
             batch = batches[self.taken]
             self.taken += 1

@@ -43,7 +43,7 @@ def curve(folder: Path, name: str) -> list[dict]:
 
 def test_loads_what_was_saved(generator, folder):
     assert generator.kind == "wyckoff"
-    assert generator.card["steps"] == {"specification": 2, "flow": STEPS}
+    assert generator.card["steps"] == {"recall": 1, "specification": 1, "flow": STEPS}
     again = load_generator(folder)
     assert again.sha256 == generator.sha256
     assert np.array_equal(again.sample(2, seed=1), generator.sample(2, seed=1))
@@ -148,10 +148,10 @@ def test_a_training_that_was_killed_reaches_the_same_losses(folder, tmp_path):
         subprocess.run(
             [sys.executable, script, place, str(last)], check=False, capture_output=True
         ).returncode
-        for last in (1, 4, 0)
+        for last in (1, 2, 4, 0)
     ]
-    assert codes == [-signal.SIGKILL, -signal.SIGKILL, 0]
-    for name in ("specification", "flow"):
+    assert codes == [-signal.SIGKILL, -signal.SIGKILL, -signal.SIGKILL, 0]
+    for name in ("recall", "specification", "flow"):
         assert curve(place, name) == curve(folder, name)
     one, other = load_generator(folder), load_generator(place)
     assert one.sha256 == other.sha256

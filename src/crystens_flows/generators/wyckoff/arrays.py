@@ -42,6 +42,9 @@ class Frames:
         Primitive vectors in the conventional cell, as columns, shape (batch, 3, 3).
     polar
         Projectors onto the directions in which the origin is free, shape (batch, 3, 3).
+    sources
+        Atomic number that each orbit has in the known crystal that the flow starts from, 0 where it
+        starts from noise, int64 of shape (batch, orbits).
     """
 
     groups: np.ndarray
@@ -56,6 +59,7 @@ class Frames:
     translations: np.ndarray
     primitive: np.ndarray
     polar: np.ndarray
+    sources: np.ndarray
 
     @property
     def n_sites(self) -> np.ndarray:
@@ -63,7 +67,11 @@ class Frames:
         return self.multiplicities.sum(1)
 
 
-def frames(groups: Sequence[int], orbits: Sequence[tuple[np.ndarray, np.ndarray]]) -> Frames:
+def frames(
+    groups: Sequence[int],
+    orbits: Sequence[tuple[np.ndarray, np.ndarray]],
+    sources: Sequence[np.ndarray | None] | None = None,
+) -> Frames:
     """
     Pad what is known before the geometry.
 
@@ -73,6 +81,9 @@ def frames(groups: Sequence[int], orbits: Sequence[tuple[np.ndarray, np.ndarray]
         Space group number of each crystal.
     orbits
         For each crystal the atomic numbers and the letters (0 for ``a``) of its orbits.
+    sources
+        For each crystal the atomic numbers of the known crystal that the flow starts from, None
+        where it starts from noise.
 
     Returns
     -------
@@ -87,7 +98,7 @@ def frames(groups: Sequence[int], orbits: Sequence[tuple[np.ndarray, np.ndarray]
     ]
     most_orbits = max(len(row) for row in places)
     most_sites = max(sum(p.multiplicity for p in row) for row in places)
-    numbers, positions, multiplicities = np.zeros((3, n, most_orbits), dtype=np.int64)
+    numbers, positions, multiplicities, known = np.zeros((4, n, most_orbits), dtype=np.int64)
     projectors = np.zeros((n, most_orbits, 3, 3))
     offsets = np.zeros((n, most_orbits, 3))
     orbit_of_site = np.zeros((n, most_sites), dtype=np.int64)
@@ -103,6 +114,9 @@ def frames(groups: Sequence[int], orbits: Sequence[tuple[np.ndarray, np.ndarray]
         if m:
             projectors[k, :m] = [p.projector for p in row]
             offsets[k, :m] = [p.offset for p in row]
+        source = None if sources is None else sources[k]
+        if source is not None:
+            known[k, :m] = source
         chosen = np.concatenate([p.operations for p in row])
         sites = len(chosen)
         orbit_of_site[k, :sites] = np.repeat(np.arange(m), multiplicities[k, :m])
@@ -122,9 +136,13 @@ def frames(groups: Sequence[int], orbits: Sequence[tuple[np.ndarray, np.ndarray]
         translations,
         np.array([table.primitive for table in tables]),
         np.array([table.polar for table in tables]),
+        known,
     )
 
 
-def frames_of(crystals: Sequence[SymmetricCrystal]) -> Frames:
+def frames_of(
+    crystals: Sequence[SymmetricCrystal], sources: Sequence[np.ndarray | None] | None = None
+) -> Frames:
     """Return the frames of crystals whose geometry is known."""
-    return frames([c.number for c in crystals], [(c.numbers, c.letters) for c in crystals])
+    orbits = [(c.numbers, c.letters) for c in crystals]
+    return frames([c.number for c in crystals], orbits, sources)

@@ -15,6 +15,9 @@ from crystens_flows.generators.wyckoff.crystal import (
 )
 from crystens_flows.generators.wyckoff.positions import SpaceGroup
 
+START_NOISE = 0.02
+"""Deviation of the noise on free coordinates of a known crystal, in cell edges."""
+
 
 def wrap(difference: np.ndarray) -> np.ndarray:
     """Return a difference on the torus as its representative in [-1/2, 1/2]."""
@@ -125,9 +128,11 @@ def _choices(group: SpaceGroup, letter: int, site: np.ndarray) -> np.ndarray:
     return padded
 
 
-def match_noise(crystal: Variants, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def match_noise(
+    crystal: Variants, rng: np.random.Generator, start: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """
-    Draw uniform noise on the Wyckoff positions and match a crystal's description to it.
+    Draw noise on the Wyckoff positions and match a crystal's description to it.
 
     Of the variants, of the first sites and of the orders of orbits that are alike, those are taken
     that make the sum of squared differences of free coordinates least; a common translation along
@@ -139,6 +144,9 @@ def match_noise(crystal: Variants, rng: np.random.Generator) -> tuple[np.ndarray
         What :func:`variants` found.
     rng
         Source of the noise.
+    start
+        Free coordinates that normal noise of deviation `START_NOISE` is added to, shape
+        (orbits, 3); None for uniform noise.
 
     Returns
     -------
@@ -147,7 +155,11 @@ def match_noise(crystal: Variants, rng: np.random.Generator) -> tuple[np.ndarray
         their positions, shapes (orbits, 3).
     """
     orbits = len(crystal.bases)
-    noise = rng.random((orbits, 3)).astype(np.float32)
+    if start is None:
+        noise = rng.random((orbits, 3))
+    else:
+        noise = start + START_NOISE * rng.standard_normal((orbits, 3))
+    noise = noise.astype(np.float32)
     noise *= np.abs(crystal.bases).max(1) > 0
     polar = bool(np.abs(crystal.polar).max() > 1e-6)
     for _ in range(2 if polar else 1):

@@ -119,6 +119,34 @@ def symmetrise(structure: Structure, symprec: float = SYMPREC) -> SymmetricCryst
     inverse = np.linalg.inv(group.primitive)
     coordinates = dataset.std_positions @ inverse.T
     numbers, letters, firsts = _orbits(group, np.array(dataset.std_types), coordinates)
+    letters, firsts, order = canonical(group, numbers, letters, firsts)
+    lattice = _parameters(np.array(dataset.std_lattice))
+    return SymmetricCrystal(
+        group.number, numbers[order], letters, firsts, _ideal(lattice, group.number)
+    )
+
+
+def canonical(
+    group: SpaceGroup, numbers: np.ndarray, letters: np.ndarray, firsts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """
+    Describe orbits by the letters that come first in the alphabet, in order.
+
+    Parameters
+    ----------
+    group
+        Space group.
+    numbers, letters
+        Atomic number and letter of each orbit, shape (orbits,).
+    firsts
+        A site of each, shape (orbits, 3).
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Letters and first sites, in order of electronegativity and letter, and the orbit that each
+        was, shape (orbits,).
+    """
     choice = _first_choice(group, numbers, letters)
     turns, shifts = group.normaliser
     letters = letter_permutations(group.number)[choice][letters]
@@ -127,10 +155,7 @@ def symmetrise(structure: Structure, symprec: float = SYMPREC) -> SymmetricCryst
         [_first_site(group, k, x) for k, x in zip(letters, firsts, strict=True)]
     ).reshape(-1, 3)
     order = np.lexsort((letters, electronegativity_order()[numbers]))
-    lattice = _parameters(np.array(dataset.std_lattice))
-    return SymmetricCrystal(
-        group.number, numbers[order], letters[order], firsts[order], _ideal(lattice, group.number)
-    )
+    return letters[order], firsts[order], order
 
 
 def _parameters(vectors: np.ndarray) -> np.ndarray:

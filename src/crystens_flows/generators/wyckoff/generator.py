@@ -1,7 +1,8 @@
-"""The default generator: Wyckoff positions by a specification model, geometry by a flow on them."""
+"""The default generator: structure types recalled or written, geometry by a flow on them."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
+from torch import nn
 
 from crystens_flows.errors import CheckpointError, InputError
 from crystens_flows.generators.base import Generator, Progress
@@ -22,20 +24,20 @@ from crystens_flows.generators.processes import Processes
 from crystens_flows.generators.settings import NoSettings, read_settings
 from crystens_flows.generators.trainer import Trainer
 from crystens_flows.generators.training_set import fingerprint_of
+from crystens_flows.generators.wyckoff.arrangement import Arrangement, Arranger
 from crystens_flows.generators.wyckoff.arrays import frames
+from crystens_flows.generators.wyckoff.coupling import START_NOISE
 from crystens_flows.generators.wyckoff.crystal import SymmetricCrystal
-from crystens_flows.generators.wyckoff.decoding import sample_specifications
-from crystens_flows.generators.wyckoff.network import (
-    COORDINATE_SCALE,
-    SymmetricFlow,
-    TensorFrames,
-)
+from crystens_flows.generators.wyckoff.network import SymmetricFlow, TensorFrames
 from crystens_flows.generators.wyckoff.positions import space_group
-from crystens_flows.generators.wyckoff.sentences import Specification
+from crystens_flows.generators.wyckoff.prototypes import Prototypes
+from crystens_flows.generators.wyckoff.recall import Formulas, Memory, Recall
 from crystens_flows.generators.wyckoff.specification import SpecificationModel
+from crystens_flows.generators.wyckoff.starts import known_lattices
 from crystens_flows.generators.wyckoff.training import (
     symmetric_set,
     train_flow,
+    train_recall,
     train_specification,
 )
 from crystens_flows.representation import MAX_SITES, render
@@ -44,8 +46,8 @@ if TYPE_CHECKING:
     from crystens_flows.datasets import Dataset
 
 DEFAULT_STEPS = 16_000
-SPECIFICATION_SHARE = 0.4
-"""Steps of the specification model for each of the flow network."""
+RECALL_SHARE, SPECIFICATION_SHARE = 0.1, 0.2
+"""Steps of the models of recall and of specifications for each of the flow network."""
 
 COORDINATE_DECIMALS = 8
 LATTICE_DECIMALS = 6
@@ -62,14 +64,21 @@ class SamplingSettings:
         Evaluations of the flow network for one sample.
     acceleration
         The velocity of sites at time t is multiplied by ``1 + acceleration * t``, which sharpens
-        positions near the end.
+        positions near the end, where a flow starts from noise.
     temperature
         Divides the logits of the specification model.
+    recall
+        How often the structure type of a known crystal is taken, where there is any with the
+        counts of the formula; else the specification model writes it.
+    power
+        Known crystals are drawn by this power of how likely they are recalled.
     """
 
     evaluations: int = 16
     acceleration: float = 4.0
     temperature: float = 1.0
+    recall: float = 0.95
+    power: float = 2.0
 
 
 class WyckoffGenerator(Generator):
@@ -80,6 +89,8 @@ class WyckoffGenerator(Generator):
 
     Parameters
     ----------
+    memory
+        The known crystals, and the model that recalls those a formula is arranged like.
     specification
         Model of composition, space group and Wyckoff positions.
     network
@@ -91,7 +102,7 @@ class WyckoffGenerator(Generator):
     settings
         How samples are drawn.
     architecture
-        Arguments that `specification` and `network` were built with.
+        Arguments that the models were built with.
     """
 
     kind: ClassVar[str] = "wyckoff"
@@ -99,6 +110,7 @@ class WyckoffGenerator(Generator):
 
     def __init__(
         self,
+        memory: Memory,
         specification: SpecificationModel,
         network: SymmetricFlow,
         card: dict[str, Any],
@@ -109,12 +121,14 @@ class WyckoffGenerator(Generator):
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         # Double precision makes a sample the same to far more digits than are kept, however
         # samples are batched; see docs/decisions.md.
+        memory.model.double().eval().to(self.device)
+        self.memory = memory
         self.specification = specification.double().eval().to(self.device)
         self.network = network.double().eval().to(self.device)
         self.card = card
         self.sha256 = sha256
         self.settings = settings or SamplingSettings()
-        self.architecture = architecture or {"specification": {}, "network": {}}
+        self.architecture = architecture or {"recall": {}, "specification": {}, "network": {}}
 
     @classmethod
     def fit(
@@ -132,7 +146,7 @@ class WyckoffGenerator(Generator):
         Train on the ``train`` split of a data set and save the result in `folder`.
 
         See :meth:`Generator.fit`; `steps` is the number of steps of the flow network (default
-        16000), the specification model takes two fifths of it.
+        16000); the model of specifications takes a fifth of it, that of recall a tenth.
         """
         read_settings(NoSettings, settings, cls.kind)
         steps = DEFAULT_STEPS if steps is None else steps
@@ -146,6 +160,16 @@ class WyckoffGenerator(Generator):
         train, validation = symmetric_set(dataset, "train"), symmetric_set(dataset, "validation")
         device, together = processes.device, processes.together(progress)
         torch.manual_seed(seed)
+        recall = Trainer(
+            "recall",
+            Recall().to(device),
+            folder,
+            max(1, round(RECALL_SHARE * steps)),
+            2e-3,
+            0.05,
+            seed,
+            processes,
+        )
         specification = Trainer(
             "specification",
             SpecificationModel().to(device),
@@ -159,15 +183,26 @@ class WyckoffGenerator(Generator):
         network = Trainer(
             "flow", SymmetricFlow().to(device), folder, steps, 1e-3, 0.01, seed, processes
         )
-        total = specification.steps + network.steps
+        trainers = (recall, specification, network)
+        total = sum(each.steps for each in trainers)
 
         def report(offset: int) -> Progress | None:
             return None if together is None else lambda done, _: together(offset + done, total)
 
-        specification_loss = train_specification(
-            specification, train, validation, progress=report(0)
+        known = Prototypes(train.crystals)
+        recall_loss = train_recall(
+            recall,
+            Formulas.of(known, known),
+            Formulas.of(known, Prototypes(validation.crystals)),
+            progress=report(0),
         )
-        flow_loss = train_flow(network, train, validation, progress=report(specification.steps))
+        specification_loss = train_specification(
+            specification, train, validation, progress=report(recall.steps)
+        )
+        memory = Memory(recall.average.double().eval(), known)
+        flow_loss = train_flow(
+            network, train, validation, memory, progress=report(recall.steps + specification.steps)
+        )
         card = {
             "generator": cls.kind,
             "data": data,
@@ -175,26 +210,40 @@ class WyckoffGenerator(Generator):
             "split": {"train": len(train), "validation": len(validation)},
             "left_out": train.left_out,
             "seed": seed,
-            "steps": {"specification": specification.step, "flow": network.step},
-            "training_minutes": round((specification.seconds + network.seconds) / 60, 1),
+            "steps": {each.name: each.step for each in trainers},
+            "training_minutes": round(sum(each.seconds for each in trainers) / 60, 1),
             "device": device.type,
             "processes": processes.count,
-            "parameters": sum(
-                p.numel() for t in (specification, network) for p in t.model.parameters()
-            ),
-            "validation": {"specification_nats": specification_loss, "flow_loss": flow_loss},
+            "parameters": sum(p.numel() for each in trainers for p in each.model.parameters()),
+            "validation": {
+                "recall_nats": recall_loss,
+                "specification_nats": specification_loss,
+                "flow_loss": flow_loss,
+            },
         }
-        generator = cls(specification.average, network.average, card)
+        generator = cls(memory, specification.average, network.average, card)
         if processes.is_main:
             generator.save(folder)
         processes.wait()
         return cls.load(folder)
 
+    @property
+    def _models(self) -> dict[str, nn.Module]:
+        return {
+            "recall": self.memory.model,
+            "specification": self.specification,
+            "network": self.network,
+        }
+
     def save(self, folder: Path) -> None:
         """Write the checkpoint; see :meth:`Generator.save`."""
-        weights = {f"specification.{k}": v for k, v in self.specification.state_dict().items()}
-        weights |= {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        weights = {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
+        weights = {
+            f"{name}.{key}": value.float() if value.is_floating_point() else value
+            for name, model in self._models.items()
+            for key, value in model.state_dict().items()
+        }
+        known = self.memory.known.arrays()
+        weights |= {f"known.{key}": torch.from_numpy(value) for key, value in known.items()}
         config = {"architecture": self.architecture, "sampling": asdict(self.settings)}
         self.sha256 = write_checkpoint(folder, self.kind, config, self.card, weights)
 
@@ -203,20 +252,26 @@ class WyckoffGenerator(Generator):
         """Load a checkpoint; see :meth:`Generator.load`."""
         config, card, weights, sha256 = read_checkpoint(folder, cls.kind)
         try:
-            specification = SpecificationModel(**config["architecture"]["specification"])
-            network = SymmetricFlow(**config["architecture"]["network"])
+            architecture = config["architecture"]
+            parts: dict[str, dict[str, torch.Tensor]] = defaultdict(dict)
+            for key, value in weights.items():
+                name, _, rest = key.partition(".")
+                parts[name][rest] = value
+            recall = Recall(**architecture["recall"])
+            specification = SpecificationModel(**architecture["specification"])
+            network = SymmetricFlow(**architecture["network"])
             settings = SamplingSettings(**config["sampling"])
-            for name, model in (("specification", specification), ("network", network)):
-                prefix = f"{name}."
-                model.load_state_dict(
-                    {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-                )
+            recall.load_state_dict(parts["recall"])
+            specification.load_state_dict(parts["specification"])
+            network.load_state_dict(parts["network"])
+            known = Prototypes.of({key: value.numpy() for key, value in parts["known"].items()})
         except (KeyError, TypeError, RuntimeError) as exc:
             raise CheckpointError(
                 f"{folder} does not fit this version's '{cls.kind}' generator "
                 f"({type(exc).__name__}): use the version that wrote it or train anew"
             ) from exc
-        return cls(specification, network, card, sha256, settings, config["architecture"])
+        memory = Memory(recall.double().eval(), known)
+        return cls(memory, specification, network, card, sha256, settings, architecture)
 
     def sample(
         self,
@@ -267,25 +322,29 @@ class WyckoffGenerator(Generator):
         """
         self.check_sampling(n_samples, seed, start, conditions)
         streams = [np.random.default_rng([seed, start + k]) for k in range(n_samples)]
-        specifications = sample_specifications(
-            self.specification, conditions or Conditions(), streams, self.settings.temperature
+        arranger = Arranger(
+            self.memory,
+            self.specification,
+            self.settings.temperature,
+            self.settings.recall,
+            self.settings.power,
         )
-        return self.arrange(specifications, streams, progress)
+        return self.place(arranger.draw(conditions or Conditions(), streams), streams, progress)
 
     @torch.no_grad()
-    def arrange(
+    def place(
         self,
-        specifications: list[Specification],
+        arrangements: list[Arrangement],
         streams: list[np.random.Generator],
         progress: Progress | None = None,
     ) -> list[SymmetricCrystal]:
         """
-        Carry noise on Wyckoff positions along the flow to crystals, by Euler steps.
+        Carry known crystals, or noise, along the flow to crystals, by Euler steps.
 
         Parameters
         ----------
-        specifications
-            Space group, elements and letters of each.
+        arrangements
+            Space group, elements and letters of each, and where its flow starts.
         streams
             One source of noise for each.
         progress
@@ -294,14 +353,14 @@ class WyckoffGenerator(Generator):
         Returns
         -------
         list of SymmetricCrystal
-            In the order of the specifications.
+            In the order of the arrangements.
         """
-        arranged: dict[int, SymmetricCrystal] = {}
-        for batch in _size_batches(specifications):
-            chosen = [specifications[k] for k in batch]
+        placed: dict[int, SymmetricCrystal] = {}
+        for batch in _size_batches(arrangements):
+            chosen = [arrangements[k] for k in batch]
             firsts, lattice = self._integrate(chosen, [streams[k] for k in batch])
             for k, x, parameters, made in zip(batch, firsts, lattice, chosen, strict=True):
-                arranged[k] = SymmetricCrystal(
+                placed[k] = SymmetricCrystal(
                     made.space_group,
                     np.array(made.numbers),
                     np.array(made.letters),
@@ -309,42 +368,51 @@ class WyckoffGenerator(Generator):
                     parameters,
                 )
             if progress is not None:
-                progress(len(arranged), len(specifications))
-        return [arranged[k] for k in range(len(specifications))]
+                progress(len(placed), len(arrangements))
+        return [placed[k] for k in range(len(arrangements))]
 
     def _integrate(
-        self, specifications: list[Specification], streams: list[np.random.Generator]
+        self, arrangements: list[Arrangement], streams: list[np.random.Generator]
     ) -> tuple[np.ndarray, np.ndarray]:
+        starts = [made.start for made in arrangements]
         known = frames(
-            [s.space_group for s in specifications],
-            [(np.array(s.numbers), np.array(s.letters)) for s in specifications],
+            [made.space_group for made in arrangements],
+            [(np.array(made.numbers), np.array(made.letters)) for made in arrangements],
+            [None if start is None else start.sources for start in starts],
         )
         tensors = TensorFrames.of(known, self.device, torch.float64)
         firsts = known.offsets.copy()
-        lattice = np.zeros((len(specifications), 6))
-        for row, (specification, stream) in enumerate(zip(specifications, streams, strict=True)):
-            positions = space_group(specification.space_group).positions
-            for orbit, letter in enumerate(specification.letters):
+        noise = np.zeros((len(arrangements), 6))
+        for row, (made, stream) in enumerate(zip(arrangements, streams, strict=True)):
+            positions = space_group(made.space_group).positions
+            for orbit, letter in enumerate(made.letters):
                 basis = positions[letter].basis
-                firsts[row, orbit] += basis @ stream.random(basis.shape[1])
-            lattice[row] = stream.standard_normal(6)
-        x, y = (torch.from_numpy(a).to(self.device) for a in (firsts, lattice))
-        y = y * self.network.codec.mask(tensors.groups)
+                if made.start is None:
+                    firsts[row, orbit] += basis @ stream.random(basis.shape[1])
+                else:
+                    shaken = START_NOISE * stream.standard_normal(basis.shape[1])
+                    firsts[row, orbit] = made.start.crystal.coordinates[orbit] + basis @ shaken
+            noise[row] = stream.standard_normal(6)
+        x, lattices, normal = (
+            torch.from_numpy(a).to(self.device) for a in (firsts, known_lattices(starts), noise)
+        )
+        y = self.network.start_lattice(lattices, normal, tensors)
         evaluations = self.settings.evaluations
+        acceleration = self.settings.acceleration * (~tensors.from_known).to(x.dtype)
         for step in range(evaluations):
             t = step / evaluations
             time = torch.full((len(x),), t, dtype=x.dtype, device=self.device)
             velocity, cell = self.network(x, y, time, tensors)
-            ahead = min(1 - t, (1 + self.settings.acceleration * t) / evaluations)
-            x = x + ahead * COORDINATE_SCALE * velocity
+            ahead = ((1 + acceleration * t) / evaluations).clamp_max(1 - t)
+            x = x + ahead[:, None, None] * velocity
             y = y + cell / evaluations
         return x.cpu().numpy(), self.network.parameters_of(y, tensors).cpu().numpy()
 
 
-def _size_batches(specifications: list[Specification], max_pairs: int = 12_000) -> list[list[int]]:
-    """Divide specifications into batches of similar size, the smallest first."""
+def _size_batches(arrangements: list[Arrangement], max_pairs: int = 12_000) -> list[list[int]]:
+    """Divide arrangements into batches of similar size, the smallest first."""
     size = []
-    for made in specifications:
+    for made in arrangements:
         positions = space_group(made.space_group).positions
         sites = sum(positions[letter].multiplicity for letter in made.letters)
         size.append(sites * len(made.letters))

@@ -8,6 +8,9 @@ from torch import nn
 from crystens_flows.generators.elements import MAX_Z, crystal_systems
 from crystens_flows.generators.periodic import metric_tensor
 
+START_NOISE = 0.2
+"""Deviation of the noise on the standardised lattice of a known crystal."""
+
 FREE_BY_SYSTEM = (
     (0, 0, 0, 0, 0, 0),
     (1, 1, 1, 1, 1, 1),  # triclinic

@@ -13,12 +13,18 @@ from torch import nn
 from crystens_flows.generators.elements import MAX_Z, crystal_systems, element_features
 from crystens_flows.generators.periodic import metric_tensor, wrap
 from crystens_flows.generators.wyckoff.arrays import Frames
-from crystens_flows.generators.wyckoff.lattice import LatticeCodec
+from crystens_flows.generators.wyckoff.lattice import START_NOISE, LatticeCodec
 from crystens_flows.generators.wyckoff.positions import position_features
 from crystens_flows.representation import MAX_SITES
 
-COORDINATE_SCALE = 0.2
-"""Standard deviation of the coordinate velocities, which the network gives divided by it."""
+N_FREQUENCIES = 4
+"""Sines and cosines of fractional differences turn up to so many times around."""
+
+SCALES = (0.2, 1.0)
+"""Deviations of the velocities of coordinates and lattice on the way from noise."""
+
+SCALES_FROM_KNOWN = (0.08, 0.6)
+"""The same on the way from a known crystal."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class TensorFrames:
     translations: torch.Tensor
     primitive: torch.Tensor
     polar: torch.Tensor
+    sources: torch.Tensor
 
     @classmethod
     def of(cls, frames: Frames, device: torch.device, dtype: torch.dtype) -> TensorFrames:
@@ -52,6 +59,11 @@ class TensorFrames:
     def cells(self) -> torch.Tensor:
         """Primitive cells in a conventional one, shape (batch,)."""
         return 1 / torch.linalg.det(self.primitive)
+
+    @property
+    def from_known(self) -> torch.Tensor:
+        """Whether the flow of each starts from a known crystal, bool of shape (batch,)."""
+        return (self.sources > 0).any(1)
 
     def gather(self, of_orbits: torch.Tensor) -> torch.Tensor:
         """Give each site what its orbit has, shape (batch, sites, ...)."""
@@ -98,10 +110,10 @@ class PairFeatures(nn.Module):
 
     def __init__(self, n_radial: int = 20, cutoff: float = 8.0) -> None:
         super().__init__()
-        self.register_buffer("frequencies", 2 * math.pi * torch.tensor([1.0, 2.0, 3.0, 4.0]))
+        self.register_buffer("frequencies", 2 * math.pi * torch.arange(1.0, N_FREQUENCIES + 1))
         self.n_radial, self.spacing = n_radial, cutoff / n_radial
         self.register_buffer("images", torch.tensor(list(product((-1.0, 0.0, 1.0), repeat=3))))
-        self.size = 6 * 4 + n_radial + 9 + 3
+        self.size = 6 * N_FREQUENCIES + n_radial + 9 + 3
 
     def forward(
         self, firsts: torch.Tensor, frames: TensorFrames, metric: torch.Tensor
@@ -218,6 +230,50 @@ class Block(nn.Module):
         return hidden + (1 + m[5]) * self.dense(x)
 
 
+class Forces(nn.Module):
+    """
+    Velocities along the differences of sites, as forces between pairs are.
+
+    Each pair pushes along the sines of its fractional difference, which are odd and periodic, with
+    strengths that come from its features and from the hidden states of both sites.
+
+    Parameters
+    ----------
+    width
+        Size of the hidden state of an orbit.
+    heads
+        Strengths for each frequency that come from hidden states.
+    pair_width
+        Size of the hidden state of a pair.
+    """
+
+    def __init__(self, width: int, heads: int, pair_width: int) -> None:
+        super().__init__()
+        self.n = N_FREQUENCIES
+        self.query_key = nn.Linear(width, 2 * self.n * heads)
+        self.of_pair = nn.Linear(pair_width, self.n)
+        nn.init.zeros_(self.of_pair.weight)
+        nn.init.zeros_(self.of_pair.bias)
+
+    def forward(
+        self,
+        hidden: torch.Tensor,
+        pair: torch.Tensor,
+        pair_features: torch.Tensor,
+        frames: TensorFrames,
+    ) -> torch.Tensor:
+        """Sum what all sites do to the first ones, shape (batch, orbits, 3)."""
+        batch, orbits, sites = pair.shape[:3]
+        query, key = self.query_key(hidden).view(batch, orbits, 2, self.n, -1).unbind(2)
+        scores = torch.einsum("bifh,bsfh->bisf", query, frames.gather(key))
+        strength = (self.of_pair(pair) + scores / query.shape[-1]) * frames.present[
+            :, None, :, None
+        ]
+        sines = pair_features[..., : 3 * self.n].view(batch, orbits, sites, 3, self.n)
+        pushed = torch.einsum("bisf,bisxf->bix", strength, sines)
+        return pushed / frames.present.sum(1).to(pushed.dtype).sqrt()[:, None, None]
+
+
 class SymmetricFlow(nn.Module):
     """
     Velocities of first sites and lattice, given space group, elements and Wyckoff positions.
@@ -260,6 +316,7 @@ class SymmetricFlow(nn.Module):
         self.codec = LatticeCodec()
         self.pair_features = PairFeatures()
         self.element = nn.Embedding(MAX_Z + 1, width)
+        self.source = nn.Embedding(MAX_Z + 1, width)
         self.element_group = nn.Embedding(19, width)
         self.element_period = nn.Embedding(10, width)
         self.site_symmetry = nn.Embedding(len(symbols) + 1, width)
@@ -288,6 +345,7 @@ class SymmetricFlow(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, pair_width) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.coordinate_head = nn.Linear(width, 3)
+        self.force = Forces(width, heads, pair_width)
         self.lattice_head = nn.Sequential(
             nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, 6)
         )
@@ -303,6 +361,34 @@ class SymmetricFlow(nn.Module):
         """Standardise lattice parameters of conventional cells, shape (batch, 6)."""
         expected = self.codec.expected_volume(frames.numbers, frames.multiplicities)
         return self.codec.encode(parameters, frames.groups, expected * frames.cells)
+
+    def start_lattice(
+        self, known: torch.Tensor, noise: torch.Tensor, frames: TensorFrames
+    ) -> torch.Tensor:
+        """
+        Standardise the lattices that flows start from.
+
+        Parameters
+        ----------
+        known
+            Lattice parameters of known crystals, shape (batch, 6); not looked at where a flow
+            starts from noise.
+        noise
+            Standard normal, shape (batch, 6).
+        frames
+            Those of the crystals that flows lead to.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (batch, 6); the volume of a known crystal is taken relative to the sum of the
+            volumes of its own elements.
+        """
+        expected = self.codec.expected_volume(frames.sources, frames.multiplicities)
+        encoded = self.codec.encode(known, frames.groups, expected * frames.cells)
+        near = encoded + START_NOISE * noise
+        begin = torch.where(frames.from_known[:, None], near, noise)
+        return begin * self.codec.mask(frames.groups)
 
     def forward(
         self,
@@ -328,8 +414,7 @@ class SymmetricFlow(nn.Module):
         Returns
         -------
         tuple of torch.Tensor
-            Velocity of the first sites divided by `COORDINATE_SCALE`, (batch, orbits, 3), and of
-            the lattice, (batch, 6).
+            Velocity of the first sites, (batch, orbits, 3), and of the lattice, (batch, 6).
         """
         free = self.codec.mask(frames.groups).to(firsts.dtype)
         with torch.autocast(firsts.device.type, enabled=False):
@@ -341,6 +426,7 @@ class SymmetricFlow(nn.Module):
         features = [self.feature_of[numbers].to(firsts.dtype), weight.clamp_min(1).log()]
         hidden = (
             self.element(numbers)
+            + self.source(frames.sources)
             + self.element_group(self.group_of[numbers])
             + self.element_period(self.period_of[numbers])
             + self.site_symmetry(self.symmetry_of[positions])
@@ -368,9 +454,19 @@ class SymmetricFlow(nn.Module):
         hidden = self.norm(hidden)
         with torch.autocast(firsts.device.type, enabled=False):
             hidden, condition = hidden.to(firsts.dtype), condition.to(firsts.dtype)
-            velocity = frames.without_drift(self.coordinate_head(hidden))
+            pushed = self.force(hidden, pair.to(firsts.dtype), pair_features, frames)
+            velocity = frames.without_drift(self.coordinate_head(hidden) + pushed)
             pooled = torch.cat([(hidden * weight).sum(1) / count, condition], dim=-1)
-            return velocity, self.lattice_head(pooled) * free
+            of_sites, of_cell = self.scales(frames)
+            cell = self.lattice_head(pooled) * free
+            return velocity * of_sites[:, None, None], cell * of_cell[:, None]
+
+    @staticmethod
+    def scales(frames: TensorFrames) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return deviations of the velocities of coordinates and lattice, shapes (batch,)."""
+        known = frames.from_known.to(frames.primitive.dtype)
+        sites, cell = (a + (b - a) * known for a, b in zip(SCALES, SCALES_FROM_KNOWN, strict=True))
+        return sites, cell
 
     @torch.no_grad()
     def _metric(self, lattice: torch.Tensor, frames: TensorFrames) -> torch.Tensor:

@@ -1,8 +1,7 @@
-"""Training of the two networks on symmetric crystals."""
+"""Training of the three networks on symmetric crystals."""
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -20,11 +19,8 @@ from crystens_flows.generators.trainer import Trainer
 from crystens_flows.generators.wyckoff.arrays import frames_of
 from crystens_flows.generators.wyckoff.coupling import Variants, match_noise, variants
 from crystens_flows.generators.wyckoff.crystal import SymmetricCrystal, symmetrise
-from crystens_flows.generators.wyckoff.network import (
-    COORDINATE_SCALE,
-    SymmetricFlow,
-    TensorFrames,
-)
+from crystens_flows.generators.wyckoff.network import SymmetricFlow, TensorFrames
+from crystens_flows.generators.wyckoff.recall import QUERIES, Formulas, Memory, Recall
 from crystens_flows.generators.wyckoff.sentences import (
     FIRST_ENERGY,
     FIRST_GAP,
@@ -33,6 +29,7 @@ from crystens_flows.generators.wyckoff.sentences import (
     sentences,
 )
 from crystens_flows.generators.wyckoff.specification import SpecificationModel, log_likelihood
+from crystens_flows.generators.wyckoff.starts import Start, known_lattices, starts_of
 from crystens_flows.representation import MAX_SITES
 
 if TYPE_CHECKING:
@@ -47,6 +44,9 @@ PROPERTY_DROPOUT = 0.5
 """How often energy and gap, each by itself, are kept from the specification model."""
 
 LATTICE_WEIGHT = 0.5
+KNOWN_SHARE = 0.7
+"""How often the flow to a crystal starts from a known one in training, where there is any."""
+
 MAX_WORDS = 2_560
 """Most words of a batch for the specification model, padding included."""
 
@@ -74,6 +74,7 @@ class SymmetricSet:
     band_gaps: np.ndarray
     left_out: dict[str, int]
     _variants: dict[int, Variants] = field(default_factory=dict)
+    _starts: dict[int, tuple[list[Start], np.ndarray]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.crystals)
@@ -83,6 +84,13 @@ class SymmetricSet:
         if index not in self._variants:
             self._variants[index] = variants(self.crystals[index])
         return self._variants[index]
+
+    def start(self, index: int, memory: Memory, rng: np.random.Generator) -> Start | None:
+        """Draw a known crystal that the flow to a crystal may start from, None without any."""
+        if index not in self._starts:
+            self._starts[index] = starts_of(memory, self.crystals[index])
+        starts, likely = self._starts[index]
+        return starts[rng.choice(len(starts), p=likely)] if starts else None
 
 
 def _symmetrised(structure: Structure) -> SymmetricCrystal | str:
@@ -137,17 +145,53 @@ def symmetric_set(dataset: Dataset, split: str) -> SymmetricSet:
     )
 
 
-def _batch(
-    data: SymmetricSet, rows: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Match noise to crystals: first sites, differences to them, lattice parameters."""
-    orbits = max(len(data.crystals[k].numbers) for k in rows)
-    firsts, difference = np.zeros((2, len(rows), orbits, 3), dtype=np.float32)
-    for row, k in enumerate(rows):
-        first, apart = match_noise(data.variants(k), rng)
-        firsts[row, : len(first)], difference[row, : len(first)] = first, apart
-    lattice = np.array([data.crystals[k].lattice for k in rows], dtype=np.float32)
-    return firsts, difference, lattice
+@dataclass(frozen=True)
+class Batch:
+    """
+    Crystals, and where the flows to them start.
+
+    Parameters
+    ----------
+    firsts
+        Coordinates of the first sites, shape (batch, orbits, 3).
+    difference
+        What leads there from where the flow starts, shape (batch, orbits, 3).
+    lattice
+        Lattice parameters, shape (batch, 6).
+    starts
+        The known crystals that flows start from, None for noise.
+    """
+
+    firsts: np.ndarray
+    difference: np.ndarray
+    lattice: np.ndarray
+    starts: list[Start | None]
+
+    @classmethod
+    def of(
+        cls,
+        data: SymmetricSet,
+        rows: np.ndarray,
+        rng: np.random.Generator,
+        memory: Memory,
+        known_share: float,
+    ) -> Batch:
+        """Draw where the flows start, and match the crystals' descriptions to it."""
+        orbits = max(len(data.crystals[k].numbers) for k in rows)
+        firsts, difference = np.zeros((2, len(rows), orbits, 3), dtype=np.float32)
+        starts: list[Start | None] = []
+        for row, k in enumerate(rows):
+            described = data.variants(k)
+            start = data.start(k, memory, rng) if rng.random() < known_share else None
+            free = None
+            if start is not None:
+                outside = start.crystal.coordinates - described.offsets
+                free = (described.inverses @ outside[..., None]).squeeze(-1)
+            first, apart = match_noise(described, rng, free)
+            firsts[row, : len(first)], difference[row, : len(first)] = first, apart
+            starts.append(start)
+        lattice = np.array([data.crystals[k].lattice for k in rows], dtype=np.float32)
+        return cls(firsts, difference, lattice, starts)
 
 
 def flow_loss(
@@ -155,6 +199,8 @@ def flow_loss(
     data: SymmetricSet,
     rows: np.ndarray,
     rng: np.random.Generator,
+    memory: Memory,
+    known_share: float = KNOWN_SHARE,
     *,
     device: torch.device,
     training: bool,
@@ -172,6 +218,10 @@ def flow_loss(
         Which of them.
     rng
         Source of noise and times.
+    memory
+        The known crystals that flows start from.
+    known_share
+        How often they do, where there are any.
     device
         Where to compute.
     training
@@ -181,28 +231,37 @@ def flow_loss(
     -------
     tuple of torch.Tensor
         Mean squared errors of the velocities of sites, for each free coordinate, and of the
-        lattice, for each free parameter.
+        lattice, for each free parameter, in units of the network's scales.
     """
     size = len(rows)
-    arrays = _batch(data, rows, rng)
-    firsts, difference, parameters = (torch.from_numpy(a).to(device) for a in arrays)
+    batch = Batch.of(data, rows, rng, memory, known_share)
+    firsts, difference, parameters = (
+        torch.from_numpy(a).to(device) for a in (batch.firsts, batch.difference, batch.lattice)
+    )
+    crystals = [data.crystals[k] for k in rows]
     frames = TensorFrames.of(
-        frames_of([data.crystals[k] for k in rows]), device, torch.get_default_dtype()
+        frames_of(crystals, [None if s is None else s.sources for s in batch.starts]),
+        device,
+        torch.get_default_dtype(),
     )
     times = rng.random(size) if training else (np.arange(size) + 0.5) / size
     time_ = torch.from_numpy(times.astype(np.float32)).to(device)
-    noise = torch.from_numpy(rng.standard_normal((size, 6)).astype(np.float32)).to(device)
     free = network.codec.mask(frames.groups)
-    cell_velocity = (network.encode_lattice(parameters, frames) - noise) * free
-    lattice = noise * free + cell_velocity * time_[:, None]
+    noise = torch.from_numpy(rng.standard_normal((size, 6))).to(frames.primitive)
+    known = torch.from_numpy(known_lattices(batch.starts)).to(frames.primitive)
+    begin = network.start_lattice(known, noise, frames)
+    cell_velocity = (network.encode_lattice(parameters, frames) - begin) * free
+    lattice = begin + cell_velocity * time_[:, None]
     at_time = firsts - (1 - time_)[:, None, None] * difference
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=training):
         velocity, cell = network(at_time, lattice, time_, frames)
+    scale, cell_scale = network.scales(frames)
     freedom = frames.projectors.diagonal(dim1=-2, dim2=-1).sum(-1) * frames.multiplicities
-    error = ((velocity - difference / COORDINATE_SCALE) ** 2).sum(-1) * frames.multiplicities
+    error = ((velocity - difference) / scale[:, None, None]) ** 2
+    error = error.sum(-1) * frames.multiplicities
     moves = freedom.sum(1) > 0.5
     of_sites = (error * (freedom > 0.5)).sum(1)[moves] / freedom.sum(1)[moves]
-    of_cell = ((cell - cell_velocity) ** 2).sum(1) / free.sum(1)
+    of_cell = (((cell - cell_velocity) / cell_scale[:, None]) ** 2).sum(1) / free.sum(1)
     return of_sites.sum() / moves.sum().clamp_min(1), of_cell.mean()
 
 
@@ -222,6 +281,7 @@ def train_flow(
     trainer: Trainer[SymmetricFlow],
     train: SymmetricSet,
     validation: SymmetricSet,
+    memory: Memory,
     *,
     progress: Progress | None = None,
 ) -> float:
@@ -231,7 +291,7 @@ def train_flow(
     Returns
     -------
     float
-        Validation loss of the moving average, sites plus half of lattice.
+        Validation loss of the moving average from known crystals, sites plus half of lattice.
     """
     network = trainer.model
     fit_lattice(network, train)
@@ -239,11 +299,21 @@ def train_flow(
     trainer.resume()
     device = trainer.processes.device
 
-    def validate() -> tuple[float, float]:
+    def validate(known_share: float) -> tuple[float, float]:
         fixed = np.random.default_rng(123)
+        trainer.average.eval()
         with torch.no_grad():
             losses = [
-                flow_loss(trainer.average, validation, rows, fixed, device=device, training=False)
+                flow_loss(
+                    trainer.average,
+                    validation,
+                    rows,
+                    fixed,
+                    memory,
+                    known_share,
+                    device=device,
+                    training=False,
+                )
                 for rows in _parts(min(len(validation), 800), 100)
             ]
         sites, cell = np.mean([[float(a), float(b)] for a, b in losses], axis=0)
@@ -254,25 +324,68 @@ def train_flow(
         for rows in trainer.epoch(np.sqrt(pairs), 10**9, MAX_PAIRS):
             began, rng = time.monotonic(), trainer.stream()
             network.train()
-            sites, cell = flow_loss(network, train, rows, rng, device=device, training=True)
+            sites, cell = flow_loss(network, train, rows, rng, memory, device=device, training=True)
             trainer.update(sites + LATTICE_WEIGHT * cell)
             trainer.seconds += time.monotonic() - began
             trainer.running.append([sites.item(), cell.item()])
             if trainer.step % 250 == 0 or trainer.step == trainer.steps:
-                mean, found = np.mean(trainer.running, axis=0), validate()
+                mean = np.mean(trainer.running, axis=0)
+                known, noise = validate(1.0), validate(0.0)
                 trainer.running = []
                 trainer.record(
                     train_sites=float(mean[0]),
                     train_lattice=float(mean[1]),
-                    validation_sites=found[0],
-                    validation_lattice=found[1],
+                    validation_sites=known[0],
+                    validation_lattice=known[1],
+                    validation_sites_from_noise=noise[0],
+                    validation_lattice_from_noise=noise[1],
                 )
             trainer.save(force=trainer.step == trainer.steps)
             report(progress, trainer.step, trainer.steps, lambda: trainer.save(force=True))
             if trainer.step >= trainer.steps:
                 break
-    sites_, cell_ = validate()
+    sites_, cell_ = validate(1.0)
     return sites_ + LATTICE_WEIGHT * cell_
+
+
+def train_recall(
+    trainer: Trainer[Recall], train: Formulas, validation: Formulas, *, progress: Progress | None
+) -> float:
+    """
+    Train the model of recall and leave the best moving average in the trainer.
+
+    Returns
+    -------
+    float
+        Validation negative log-likelihood in nats of a structure type that another formula has.
+    """
+    trainer.resume()
+    device = trainer.processes.device
+
+    def validate() -> tuple[float, float]:
+        trainer.average.eval()
+        with torch.no_grad():
+            rows = np.arange(len(validation.own))
+            found, right = validation.log_likelihood(trainer.average, rows, device)
+        return -float(found.mean()) if len(found) else 0.0, right / max(len(rows), 1)
+
+    while trainer.step < trainer.steps:
+        for rows in trainer.epoch_of(train.steps):
+            began, rng = time.monotonic(), trainer.stream()
+            trainer.model.train()
+            found, _ = train.log_likelihood(trainer.model, rows, device, rng)
+            if found.requires_grad:
+                trainer.update(-found.sum() / QUERIES * trainer.processes.count)
+            trainer.seconds += time.monotonic() - began
+            if trainer.step % 200 == 0 or trainer.step == trainer.steps:
+                nats, right = validate()
+                trainer.record(validation_nats=nats, validation_right=right)
+                trainer.keep_best(nats)
+            trainer.save(force=trainer.step == trainer.steps)
+            report(progress, trainer.step, trainer.steps, lambda: trainer.save(force=True))
+            if trainer.step >= trainer.steps:
+                break
+    return trainer.take_best(lambda: validate()[0])
 
 
 def _parts(n: int, size: int) -> Iterator[np.ndarray]:
@@ -349,17 +462,12 @@ def train_specification(
             if trainer.step % 200 == 0 or trainer.step == trainer.steps:
                 found = validate()
                 trainer.record(validation_head=found[0], validation_orbits=found[1])
-                if trainer.best is None or sum(found) < trainer.best["loss"]:
-                    average = copy.deepcopy(trainer.average.state_dict())
-                    trainer.best = {"loss": sum(found), "average": average}
+                trainer.keep_best(sum(found))
             trainer.save(force=trainer.step == trainer.steps)
             report(progress, trainer.step, trainer.steps, lambda: trainer.save(force=True))
             if trainer.step >= trainer.steps:
                 break
-    if trainer.best is None:
-        return sum(validate())
-    trainer.average.load_state_dict(trainer.best["average"])
-    return float(trainer.best["loss"])
+    return trainer.take_best(lambda: sum(validate()))
 
 
 def _hidden(part: Sentences, hide: np.ndarray) -> Sentences:

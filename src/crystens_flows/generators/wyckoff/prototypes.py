@@ -1,0 +1,252 @@
+"""Known crystals as structure types that other elements may take."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import islice, permutations
+
+import numpy as np
+
+from crystens_flows.generators.wyckoff.crystal import (
+    SymmetricCrystal,
+    canonical,
+    letter_permutations,
+)
+from crystens_flows.generators.wyckoff.positions import space_group
+from crystens_flows.generators.wyckoff.sentences import composition
+
+MAX_ASSIGNMENTS = 24
+"""Most ways in which the elements of a formula take the roles of one known crystal."""
+
+FIXED_POINT = 1 << 20
+"""Free coordinates are stored as whole multiples of one part in so many of a cell edge."""
+
+Key = tuple[int, tuple[tuple[int, int], ...]]
+"""Space group, and for each orbit the place of its element in the formula and its letter."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """
+    Known crystals that a formula may be arranged like, and how.
+
+    Parameters
+    ----------
+    crystals
+        Number of the known crystal, int64 of shape (n,).
+    roles
+        Which of its elements, in order of electronegativity, each element of the formula stands
+        for, int64 of shape (n, elements).
+    types
+        Number of the structure type that results, int64 of shape (n,); equal for equal types.
+    groups, sites
+        Space group and sites of the primitive cell of each, int64 of shape (n,).
+    """
+
+    crystals: np.ndarray
+    roles: np.ndarray
+    types: np.ndarray
+    groups: np.ndarray
+    sites: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.crystals)
+
+
+@cache
+def _letter_rows(number: int) -> np.ndarray:
+    return np.unique(letter_permutations(number), axis=0)
+
+
+def type_of(crystal: SymmetricCrystal, elements: Sequence[int]) -> Key:
+    """
+    Name the structure type of a crystal, with its elements in a given order.
+
+    Parameters
+    ----------
+    crystal
+        The crystal.
+    elements
+        Its atomic numbers, in the order of the formula that takes its arrangement.
+
+    Returns
+    -------
+    tuple
+        The same for crystals that differ in elements and geometry alone.
+    """
+    place = {z: k for k, z in enumerate(elements)}
+    rank = np.array([place[z] for z in crystal.numbers.tolist()])
+    spellings = []
+    for row in _letter_rows(crystal.number):
+        letters = row[crystal.letters]
+        order = np.lexsort((letters, rank))
+        spellings.append(tuple(zip(rank[order].tolist(), letters[order].tolist(), strict=True)))
+    return crystal.number, min(spellings)
+
+
+@dataclass
+class Prototypes:
+    """
+    Known crystals, found by the counts of their formulas.
+
+    Parameters
+    ----------
+    crystals
+        The crystals.
+    """
+
+    crystals: Sequence[SymmetricCrystal]
+    elements: list[tuple[int, ...]] = field(init=False)
+    counts: list[tuple[int, ...]] = field(init=False)
+    _found: dict[tuple[int, ...], Candidates] = field(init=False, default_factory=dict)
+    _types: dict[Key, int] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.elements, self.counts = [], []
+        self._by_counts: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for k, crystal in enumerate(self.crystals):
+            atoms = composition(crystal.numbers, crystal.multiplicities)
+            units = math.gcd(*atoms.values())
+            self.elements.append(tuple(atoms))
+            self.counts.append(tuple(n // units for n in atoms.values()))
+            self._by_counts[tuple(sorted(self.counts[k]))].append(k)
+
+    def __len__(self) -> int:
+        return len(self.crystals)
+
+    def formula(self, k: int) -> tuple[tuple[int, int], ...]:
+        """Return elements and counts of the reduced formula of a crystal."""
+        return tuple(zip(self.elements[k], self.counts[k], strict=True))
+
+    def type_number(self, crystal: SymmetricCrystal) -> int:
+        """Give the structure type of a crystal a number, elements by electronegativity."""
+        elements = tuple(composition(crystal.numbers, crystal.multiplicities))
+        return self._number(type_of(crystal, elements))
+
+    def _number(self, key: Key) -> int:
+        return self._types.setdefault(key, len(self._types))
+
+    def candidates(self, counts: tuple[int, ...]) -> Candidates:
+        """
+        Find the crystals whose arrangement a formula may take.
+
+        Parameters
+        ----------
+        counts
+            Atoms of each element in the reduced formula, in order of electronegativity.
+
+        Returns
+        -------
+        Candidates
+            All crystals with the same counts, once for each way to assign the elements.
+        """
+        if counts not in self._found:
+            rows = [
+                (k, roles, self._number(type_of(self.crystals[k], self._in_order(k, roles))))
+                for k in self._by_counts.get(tuple(sorted(counts)), ())
+                for roles in _assignments(self.counts[k], counts)
+            ]
+            chosen = np.array([k for k, _, _ in rows], dtype=np.int64)
+            self._found[counts] = Candidates(
+                chosen,
+                np.array([r for _, r, _ in rows], dtype=np.int64).reshape(-1, len(counts)),
+                np.array([t for _, _, t in rows], dtype=np.int64),
+                np.array([self.crystals[k].number for k in chosen], dtype=np.int64),
+                np.array([self.crystals[k].multiplicities.sum() for k in chosen], dtype=np.int64),
+            )
+        return self._found[counts]
+
+    def _in_order(self, k: int, roles: Sequence[int]) -> tuple[int, ...]:
+        return tuple(self.elements[k][role] for role in roles)
+
+    def renamed(
+        self, k: int, roles: Sequence[int], elements: Sequence[int]
+    ) -> tuple[SymmetricCrystal, np.ndarray]:
+        """
+        Put other elements in the places of those of a known crystal.
+
+        Parameters
+        ----------
+        k
+            Number of the crystal.
+        roles
+            Which of its elements each of the new ones stands for.
+        elements
+            The new atomic numbers, in order of electronegativity.
+
+        Returns
+        -------
+        tuple
+            The crystal with new elements and its own lattice, in canonical order, and the atomic
+            number that each of its orbits had, shape (orbits,).
+        """
+        crystal = self.crystals[k]
+        new = dict(zip(self._in_order(k, roles), elements, strict=True))
+        numbers = np.array([new[z] for z in crystal.numbers.tolist()])
+        letters, firsts, order = canonical(
+            crystal.group, numbers, crystal.letters, crystal.coordinates
+        )
+        made = SymmetricCrystal(crystal.number, numbers[order], letters, firsts, crystal.lattice)
+        return made, crystal.numbers[order]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the crystals as arrays, to be stored with weights."""
+        orbits = np.array([len(c.numbers) for c in self.crystals])
+        return {
+            "groups": np.array([c.number for c in self.crystals], dtype=np.int64),
+            "orbits": orbits,
+            "numbers": np.concatenate([c.numbers for c in self.crystals]).astype(np.uint8),
+            "letters": np.concatenate([c.letters for c in self.crystals]).astype(np.uint8),
+            "free": np.concatenate([_free(c) for c in self.crystals]),
+            "lattices": np.array([c.lattice for c in self.crystals]).astype(np.float32),
+        }
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> Prototypes:
+        """Restore the crystals from arrays."""
+        ends = np.cumsum(arrays["orbits"])
+        crystals = []
+        for number, first, end, lattice in zip(
+            arrays["groups"].tolist(),
+            (ends - arrays["orbits"]).tolist(),
+            ends.tolist(),
+            arrays["lattices"].astype(float),
+            strict=True,
+        ):
+            letters = arrays["letters"][first:end].astype(np.int64)
+            positions = space_group(number).positions
+            coordinates = [
+                positions[letter].offset
+                + positions[letter].basis @ (row[: positions[letter].freedom] / FIXED_POINT)
+                for letter, row in zip(letters, arrays["free"][first:end], strict=True)
+            ]
+            crystals.append(
+                SymmetricCrystal(
+                    number,
+                    arrays["numbers"][first:end].astype(np.int64),
+                    letters,
+                    np.array(coordinates),
+                    lattice,
+                )
+            )
+        return cls(crystals)
+
+
+def _free(crystal: SymmetricCrystal) -> np.ndarray:
+    """Return the free coordinates of the first sites in fixed point, int32 of (orbits, 3)."""
+    free = np.zeros((len(crystal.letters), 3))
+    for k, (letter, x) in enumerate(zip(crystal.letters, crystal.coordinates, strict=True)):
+        position = crystal.group.positions[letter]
+        free[k, : position.freedom] = np.linalg.pinv(position.basis) @ (x - position.offset)
+    return np.round(free % 1.0 * FIXED_POINT).astype(np.int32)
+
+
+@cache
+def _assignments(have: tuple[int, ...], want: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """List the orders of elements in which their counts are those that are wanted."""
+    fitting = (p for p in permutations(range(len(want))) if tuple(have[k] for k in p) == want)
+    return tuple(islice(fitting, MAX_ASSIGNMENTS))
