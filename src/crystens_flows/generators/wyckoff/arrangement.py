@@ -59,7 +59,8 @@ class Arranger:
     recall
         How often a structure type is recalled, where any known crystal has the counts.
     power
-        Known crystals are drawn by this power of how likely they are recalled.
+        Structure types are drawn by this power of how likely they are recalled, and the known
+        crystals of a type in proportion to how likely they are.
     """
 
     memory: Memory
@@ -125,7 +126,9 @@ class Arranger:
         )
         if not likely.any():
             return None
-        k = _draw(likely**self.power, stream)
+        of_type = np.bincount(found.types, likely)
+        weights = of_type ** (self.power - 1)
+        k = _draw(likely * weights[found.types], stream)
         renamed = self.memory.known.renamed(
             int(found.crystals[k]), found.roles[k].tolist(), elements
         )

@@ -71,14 +71,14 @@ class SamplingSettings:
         How often the structure type of a known crystal is taken, where there is any with the
         counts of the formula; else the specification model writes it.
     power
-        Known crystals are drawn by this power of how likely they are recalled.
+        Structure types are drawn by this power of how likely they are recalled.
     """
 
     evaluations: int = 16
     acceleration: float = 4.0
     temperature: float = 1.0
     recall: float = 0.95
-    power: float = 2.0
+    power: float = 4.0
 
 
 class WyckoffGenerator(Generator):

@@ -347,7 +347,7 @@ class SymmetricFlow(nn.Module):
         self.coordinate_head = nn.Linear(width, 3)
         self.force = Forces(width, heads, pair_width)
         self.lattice_head = nn.Sequential(
-            nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, 6)
+            nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, 18)
         )
         for parameter in (*self.coordinate_head.parameters(), *self.lattice_head[2].parameters()):
             nn.init.zeros_(parameter)
@@ -458,7 +458,10 @@ class SymmetricFlow(nn.Module):
             velocity = frames.without_drift(self.coordinate_head(hidden) + pushed)
             pooled = torch.cat([(hidden * weight).sum(1) / count, condition], dim=-1)
             of_sites, of_cell = self.scales(frames)
-            cell = self.lattice_head(pooled) * free
+            # of a lattice that is known, the velocity is (known - lattice) / (1 - time)
+            known, slope, steep = self.lattice_head(pooled).chunk(3, dim=-1)
+            cell = known + slope * lattice + steep * lattice / (1.1 - time[:, None])
+            cell = cell * free
             return velocity * of_sites[:, None, None], cell * of_cell[:, None]
 
     @staticmethod

@@ -25,6 +25,9 @@ MAX_ASSIGNMENTS = 24
 FIXED_POINT = 1 << 20
 """Free coordinates are stored as whole multiples of one part in so many of a cell edge."""
 
+Formula = tuple[tuple[int, ...], tuple[int, ...]]
+"""Elements of a reduced formula in order of electronegativity, and their counts."""
+
 Key = tuple[int, tuple[tuple[int, int], ...]]
 """Space group, and for each orbit the place of its element in the formula and its letter."""
 
@@ -43,6 +46,8 @@ class Candidates:
         for, int64 of shape (n, elements).
     types
         Number of the structure type that results, int64 of shape (n,); equal for equal types.
+    formulas
+        Number of the formula of the known crystal, int64 of shape (n,).
     groups, sites
         Space group and sites of the primitive cell of each, int64 of shape (n,).
     """
@@ -50,6 +55,7 @@ class Candidates:
     crystals: np.ndarray
     roles: np.ndarray
     types: np.ndarray
+    formulas: np.ndarray
     groups: np.ndarray
     sites: np.ndarray
 
@@ -107,6 +113,7 @@ class Prototypes:
 
     def __post_init__(self) -> None:
         self.elements, self.counts = [], []
+        self._formulas: dict[Formula, int] = {}
         self._by_counts: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for k, crystal in enumerate(self.crystals):
             atoms = composition(crystal.numbers, crystal.multiplicities)
@@ -114,13 +121,15 @@ class Prototypes:
             self.elements.append(tuple(atoms))
             self.counts.append(tuple(n // units for n in atoms.values()))
             self._by_counts[tuple(sorted(self.counts[k]))].append(k)
+            formula = (self.elements[k], self.counts[k])
+            self._formulas.setdefault(formula, len(self._formulas))
 
     def __len__(self) -> int:
         return len(self.crystals)
 
-    def formula(self, k: int) -> tuple[tuple[int, int], ...]:
-        """Return elements and counts of the reduced formula of a crystal."""
-        return tuple(zip(self.elements[k], self.counts[k], strict=True))
+    def formula_number(self, elements: Sequence[int], counts: Sequence[int]) -> int:
+        """Return the number of a reduced formula, -1 if no crystal has it."""
+        return self._formulas.get((tuple(elements), tuple(counts)), -1)
 
     def type_number(self, crystal: SymmetricCrystal) -> int:
         """Give the structure type of a crystal a number, elements by electronegativity."""
@@ -155,6 +164,10 @@ class Prototypes:
                 chosen,
                 np.array([r for _, r, _ in rows], dtype=np.int64).reshape(-1, len(counts)),
                 np.array([t for _, _, t in rows], dtype=np.int64),
+                np.array(
+                    [self.formula_number(self.elements[k], self.counts[k]) for k in chosen],
+                    dtype=np.int64,
+                ),
                 np.array([self.crystals[k].number for k in chosen], dtype=np.int64),
                 np.array([self.crystals[k].multiplicities.sum() for k in chosen], dtype=np.int64),
             )

@@ -170,23 +170,15 @@ class Formulas:
     elements: list[tuple[int, ...]]
     counts: list[tuple[int, ...]]
     types: np.ndarray
-    _numbers: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = field(
-        init=False, default_factory=dict
-    )
+    own: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
         self.own = np.array(
-            [self._number(*each) for each in zip(self.elements, self.counts, strict=True)]
-        )
-        self.of_known = np.array(
             [
-                self._number(*each)
-                for each in zip(self.known.elements, self.known.counts, strict=True)
+                self.known.formula_number(*each)
+                for each in zip(self.elements, self.counts, strict=True)
             ]
         )
-
-    def _number(self, elements: tuple[int, ...], counts: tuple[int, ...]) -> int:
-        return self._numbers.setdefault((elements, counts), len(self._numbers))
 
     @classmethod
     def of(cls, known: Prototypes, crystals: Prototypes) -> Formulas:
@@ -245,7 +237,7 @@ class Formulas:
                 found = Candidates(
                     *(getattr(found, name)[some] for name in Candidates.__dataclass_fields__)
                 )
-            others = self.of_known[found.crystals] != self.own[chosen][:, None]
+            others = found.formulas != self.own[chosen][:, None]
             same = others & (found.types == self.types[chosen][:, None])
             answered = same.any(1)
             if not answered.any():
@@ -308,8 +300,7 @@ class Memory:
         """
         wanted = tuple(counts)
         found = self.known.candidates(wanted)
-        own = tuple(zip(elements, counts, strict=True))
-        left = np.array([self.known.formula(k) != own for k in found.crystals.tolist()], dtype=bool)
+        left = found.formulas != self.known.formula_number(elements, counts)
         for value, of_candidates in (
             (group, found.groups),
             (sites, found.sites),

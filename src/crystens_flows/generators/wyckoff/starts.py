@@ -11,7 +11,7 @@ from crystens_flows.generators.wyckoff.crystal import SymmetricCrystal
 from crystens_flows.generators.wyckoff.recall import Memory
 from crystens_flows.generators.wyckoff.sentences import composition
 
-MAX_STARTS = 8
+MAX_STARTS = 4
 """Most known crystals that a flow to one crystal starts from in training, the likeliest."""
 
 
