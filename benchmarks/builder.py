@@ -124,7 +124,7 @@ def build(place: str | Path) -> tuple[float, CandidateBuilder]:
 
 def measure(place: str | Path, n_outputs: int, n_new: int) -> dict[str, float]:
     """Fill a store, build, build again, add outputs, and build twice more."""
-    prov = Provenance(campaign="bench", generator="flow", checkpoint_sha256="ab" * 32, seed=0)
+    prov = Provenance(campaign="bench", generator="wyckoff", checkpoint_sha256="ab" * 32, seed=0)
     n_chunks = n_outputs // PER_CHUNK
     stores = open_stores(place)
     outputs = [each for k in range(n_chunks) for each in outputs_of(k * CHUNK, prov)]

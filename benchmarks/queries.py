@@ -81,7 +81,7 @@ def template() -> dict[str, Any]:
         consistency=dict.fromkeys((f"variance_{k}" for k in range(8)), 0.1),
         screens=dict.fromkeys(names, record),
         selection=SelectRecord(candidate_id="c", decision="ranked", reason="rank", rank=1),
-        provenance=Provenance(campaign="bench", generator="flow", checkpoint_sha256="ab" * 32),
+        provenance=Provenance(campaign="bench", generator="wyckoff", checkpoint_sha256="ab" * 32),
         jobs=dict.fromkeys(names, "01234567-89ab-cdef-0123-456789abcdef:1"),
         completed_at=dict.fromkeys(names, "2026-01-01T00:00:00"),
     )

@@ -27,7 +27,9 @@ CELLS = (("Na", "Cl"), ("Ga", "As"), ("K", "Br"), ("Mg", "O"), ("Li", "F"))
 
 
 def provenance(campaign: str = "default", seed: int = 0) -> Provenance:
-    return Provenance(campaign=campaign, generator="flow", checkpoint_sha256="ab" * 32, seed=seed)
+    return Provenance(
+        campaign=campaign, generator="wyckoff", checkpoint_sha256="ab" * 32, seed=seed
+    )
 
 
 def structure_of(index: int) -> Structure:

@@ -39,7 +39,7 @@ def candidates(draw, index: int) -> dict:
         campaign=campaign,
         index=draw(st.integers(0, 9)),
         status=draw(st.sampled_from(STATUSES)),
-        provenance=Provenance(campaign=campaign, generator="flow", checkpoint_sha256="ab"),
+        provenance=Provenance(campaign=campaign, generator="wyckoff", checkpoint_sha256="ab"),
         space_group=draw(st.none() | st.sampled_from([1, 2, 225])),
         formation_energy_per_atom=draw(value),
         energy_above_hull=draw(value),

@@ -106,7 +106,7 @@ def memory() -> MemoryStore:
 
 @job(data=ArrayBlob, output_schema=SampleDocument)
 def sample(n: int) -> SampleDocument:
-    provenance = Provenance(generator="flow", checkpoint_sha256="ab", seed=1)
+    provenance = Provenance(generator="wyckoff", checkpoint_sha256="ab", seed=1)
     tensors = np.arange(n * 4, dtype=np.float32).reshape(n, 4)
     return SampleDocument(provenance=provenance, start=0, n_samples=n, crystens=ArrayBlob(tensors))
 

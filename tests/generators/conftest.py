@@ -19,10 +19,10 @@ def few_crystals():
 @pytest.fixture(scope="session")
 def trained_folder(few_crystals, tmp_path_factory):
     """Return the folder of a checkpoint trained for four steps."""
-    from crystens_flows.generators.flow.generator import FlowGenerator
+    from crystens_flows.generators.wyckoff.generator import WyckoffGenerator
 
     folder = tmp_path_factory.mktemp("checkpoint")
-    FlowGenerator.fit(few_crystals, folder, data="76 crystals", seed=3, steps=4)
+    WyckoffGenerator.fit(few_crystals, folder, data="76 crystals", seed=3, steps=4)
     return folder
 
 

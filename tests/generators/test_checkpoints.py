@@ -66,9 +66,9 @@ def test_names_another_kind(copy):
 
 
 def test_names_another_architecture(copy):
-    config, card, weights, _ = read_checkpoint(copy, "flow")
+    config, card, weights, _ = read_checkpoint(copy, "wyckoff")
     config["architecture"]["network"]["width"] = 64
-    write_checkpoint(copy, "flow", config, card, weights)
+    write_checkpoint(copy, "wyckoff", config, card, weights)
     with pytest.raises(CheckpointError, match="does not fit"):
         load_generator(copy)
 
@@ -85,23 +85,23 @@ def test_the_identity_includes_how_samples_are_drawn(copy):
 
 def test_names_a_configuration_of_wrong_types(copy):
     config = copy / "config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "kind": ["flow"]}))
+    config.write_text(json.dumps({**json.loads(config.read_text()), "kind": ["wyckoff"]}))
     with pytest.raises(CheckpointError, match="wrong type"):
         load_generator(copy)
 
 
 def test_a_folder_is_for_one_training(tmp_path):
     folder = tmp_path / "run"
-    claim_folder(folder, {"generator": "flow", "seed": 1})
-    claim_folder(folder, {"generator": "flow", "seed": 1})
+    claim_folder(folder, {"generator": "wyckoff", "seed": 1})
+    claim_folder(folder, {"generator": "wyckoff", "seed": 1})
     with pytest.raises(OutputFolderError, match="a training with seed 1, not 2"):
-        claim_folder(folder, {"generator": "flow", "seed": 2})
+        claim_folder(folder, {"generator": "wyckoff", "seed": 2})
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path):
     (tmp_path / "nacl.cif").write_text("")
     with pytest.raises(OutputFolderError, match="in use for something else"):
-        claim_folder(tmp_path, {"generator": "flow", "seed": 1})
+        claim_folder(tmp_path, {"generator": "wyckoff", "seed": 1})
     assert [path.name for path in tmp_path.iterdir()] == ["nacl.cif"]
     with pytest.raises(OutputFolderError, match=r"nacl\.cif is a file"):
         train_generator("default", None, tmp_path / "nacl.cif" / "run")

@@ -18,7 +18,7 @@ from crystens_flows.generators import make_shipped as module
 from crystens_flows.generators.checkpoints import read_checkpoint, read_header, write_checkpoint
 from crystens_flows.generators.make_shipped import make_shipped
 
-NEEDS = {"flow": "torch", "imagen": "imagen_pytorch", "gan": "tensorflow", "wgan": "tensorflow"}
+NEEDS = {"wyckoff": "torch", "imagen": "imagen_pytorch", "gan": "tensorflow", "wgan": "tensorflow"}
 
 
 @pytest.fixture(scope="module", params=list(NEEDS))
@@ -35,7 +35,7 @@ def trained(request, few_crystals, tmp_path_factory):
         "wgan": {"width": 0.25, "batch_size": 2, "critic_steps": 1},
     }.get(kind)
     folder = tmp_path_factory.mktemp(kind) / "run"
-    steps = 20 if kind == "flow" else 2
+    steps = 20 if kind == "wyckoff" else 2
     with eager() if NEEDS[kind] == "tensorflow" else nullcontext():
         generator_class(kind).fit(few_crystals, folder, data="mine", steps=steps, settings=settings)
     return folder
@@ -60,7 +60,7 @@ def test_rounded_weights_sample_nearly_the_same(trained, tmp_path):
     off = np.abs(one - other)
     # measured: 2e-4, 2e-7, 2e-6 and 2e-4 of the range of 0 to 1, in the order of the kinds
     assert off.mean() < 1e-3
-    if before.kind != "flow":  # where a coordinate may pass from 0 to 1
+    if before.kind != "wyckoff":  # where a coordinate may pass from 0 to 1
         assert off.max() < 1e-2
     assert not np.array_equal(one, other)
     again = load_generator(tmp_path / "tiny")
@@ -120,7 +120,7 @@ def test_what_cannot_ship_is_refused(tmp_path, monkeypatch):
 def test_every_folder_of_weights_is_known_by_its_name():
     folders = [folder for folder in module.SHIPPED_WEIGHTS.iterdir() if folder.is_dir()]
     assert sorted(SHIPPED_GENERATORS.values()) == sorted(folders)
-    assert read_header(SHIPPED_GENERATORS["default"])["kind"] == "flow"
+    assert read_header(SHIPPED_GENERATORS["default"])["kind"] == "wyckoff"
     for name, folder in SHIPPED_GENERATORS.items():
         assert folder == module.SHIPPED_WEIGHTS / name
         assert read_header(folder)["kind"] in GENERATOR_CLASSES

@@ -6,11 +6,13 @@ import torch
 from crystens_flows.errors import InputError
 from crystens_flows.generators import TrainingPaused, train_generator
 from crystens_flows.generators import trainer as training
-from crystens_flows.generators.flow.generator import FlowGenerator
 from crystens_flows.generators.pause import pause_after
 from crystens_flows.generators.processes import Processes
+from crystens_flows.generators.wyckoff.generator import WyckoffGenerator
 
 STEPS = 7
+TOTAL = 1 + 1 + STEPS
+"""Those of the models of recall and of specifications, too."""
 
 
 @pytest.fixture
@@ -31,21 +33,21 @@ def pause_at(*steps):
 
 
 def fit(few_crystals, folder, **options):
-    return FlowGenerator.fit(few_crystals, folder, seed=3, steps=STEPS, **options)
+    return WyckoffGenerator.fit(few_crystals, folder, seed=3, steps=STEPS, **options)
 
 
 @pytest.fixture
 def uninterrupted(few_crystals, small_batches, tmp_path):
     seen = []
     whole = fit(few_crystals, tmp_path / "whole", progress=lambda *done: seen.append(done))
-    assert seen == [(k, 2 * STEPS) for k in range(1, 2 * STEPS + 1)]
+    assert seen == [(k, TOTAL) for k in range(1, TOTAL + 1)]
     return whole.sha256
 
 
 def test_an_epoch_goes_on_in_its_middle(few_crystals, uninterrupted, tmp_path):
-    """The flow network's steps are 8 to 14, and an epoch has about four."""
-    for at in (5, 9, 12):
-        with pytest.raises(TrainingPaused, match=f"paused at step {at} of 14: start it again"):
+    """The flow network's steps are 3 to 9, and an epoch has several."""
+    for at in (1, 4, 7):
+        with pytest.raises(TrainingPaused, match=f"paused at step {at} of {TOTAL}: start it again"):
             fit(few_crystals, tmp_path / "parts", progress=pause_at(at))
         assert not (tmp_path / "parts" / "config.json").exists()
     assert fit(few_crystals, tmp_path / "parts").sha256 == uninterrupted

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 
 GENERATOR_CLASSES = {
-    "flow": "crystens_flows.generators.flow.generator:FlowGenerator",
     "wyckoff": "crystens_flows.generators.wyckoff.generator:WyckoffGenerator",
     "imagen": "crystens_flows.generators.imagen.generator:ImagenGenerator",
     "gan": "crystens_flows.generators.adversarial.generator:GanGenerator",
@@ -36,15 +35,14 @@ SHIPPED_DATA = (
     "crystals shipped with the package: Materials Project by MP-20 and MPTS-52, CC BY 4.0"
 )
 
-TORCH_GENERATORS = {"flow": "generate", "wyckoff": "generate", "imagen": "imagen"}
+TORCH_GENERATORS = {"wyckoff": "generate", "imagen": "imagen"}
 """
 Kinds whose modules import torch, and the extra that brings it; those of TensorFlow import it when
 they are used.
 """
 
 TRAINABLE_GENERATORS = {
-    "default": "flow",
-    "wyckoff": "wyckoff",
+    "default": "wyckoff",
     "imagen": "imagen",
     "gan": "gan",
     "wgan": "wgan",

@@ -24,7 +24,7 @@ class Provenance(BaseModel):
     """What, together with an index, determines a sample; and the campaign it belongs to."""
 
     campaign: str = Field("default", description="Name of the campaign.")
-    generator: str = Field(description="Kind of the generator, e.g. 'flow'; 'files' for CIFs.")
+    generator: str = Field(description="Kind of the generator, e.g. 'wyckoff'; 'files' for CIFs.")
     checkpoint_sha256: str = Field(description="SHA-256 of the generator's weights, or the files.")
     seed: int | None = Field(None, description="Seed of the sampling.")
     conditions: dict[str, Any] | None = Field(

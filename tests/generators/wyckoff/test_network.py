@@ -29,7 +29,7 @@ def network():
     return network
 
 
-def velocities(network, crystal, firsts=None, numbers=None, letters=None):
+def velocities(network, crystal, firsts=None, numbers=None, letters=None, sources=None):
     described = SymmetricCrystal(
         crystal.number,
         crystal.numbers if numbers is None else numbers,
@@ -37,7 +37,7 @@ def velocities(network, crystal, firsts=None, numbers=None, letters=None):
         crystal.coordinates if firsts is None else firsts,
         crystal.lattice,
     )
-    frames = TensorFrames.of(frames_of([described]), torch.device("cpu"), torch.float64)
+    frames = TensorFrames.of(frames_of([described], [sources]), torch.device("cpu"), torch.float64)
     lattice = network.encode_lattice(torch.from_numpy(described.lattice)[None], frames)
     with torch.no_grad():
         sites, cell = network(
@@ -96,8 +96,10 @@ def test_moves_sites_along_their_positions_and_nothing_else(network, crystal):
 
 
 def test_a_batch_is_its_crystals_one_by_one(network):
+    """Half of them on the way from a known crystal."""
     described = [symmetrise(each) for each in crystals().values()]
-    frames = TensorFrames.of(frames_of(described), torch.device("cpu"), torch.float64)
+    sources = [each.numbers + 1 if k % 2 else None for k, each in enumerate(described)]
+    frames = TensorFrames.of(frames_of(described, sources), torch.device("cpu"), torch.float64)
     parameters = torch.from_numpy(np.array([each.lattice for each in described]))
     firsts = torch.zeros(frames.offsets.shape, dtype=torch.float64)
     for row, each in enumerate(described):
@@ -106,10 +108,30 @@ def test_a_batch_is_its_crystals_one_by_one(network):
     with torch.no_grad():
         sites, cell = network(firsts, network.encode_lattice(parameters, frames), time, frames)
     for row, each in enumerate(described):
-        alone, cell_alone, _, _ = velocities(network, each)
+        alone, cell_alone, _, _ = velocities(network, each, sources=sources[row])
         assert np.allclose(sites[row, : len(each.numbers)], alone, atol=1e-9)
         assert np.allclose(cell[row], cell_alone, atol=1e-9)
         assert not sites[row, len(each.numbers) :].any()
+
+
+def test_a_flow_begins_at_the_known_lattice_but_for_the_volume(network):
+    """Which is that of the new elements, by the ratio of the sums of their volumes."""
+    described = symmetrise(crystals()["CaTiO3"])
+    with torch.no_grad():
+        network.codec.volumes[:] = torch.linspace(5, 40, len(network.codec.volumes))
+    sources = described.numbers[::-1].copy()
+    frames = TensorFrames.of(frames_of([described], [sources]), torch.device("cpu"), torch.float64)
+    known = torch.from_numpy(described.lattice)[None]
+    begin = network.start_lattice(known, torch.zeros(1, 6, dtype=torch.float64), frames)
+    found = network.parameters_of(begin, frames)[0].numpy()
+    volumes = network.codec.volumes.numpy()
+    ratio = (volumes[described.numbers] @ described.multiplicities) / (
+        volumes[sources] @ described.multiplicities
+    )
+    assert found[:3] == pytest.approx(described.lattice[:3] * ratio ** (1 / 3), rel=1e-5)
+    noise = torch.ones(1, 6, dtype=torch.float64)
+    frames = TensorFrames.of(frames_of([described]), torch.device("cpu"), torch.float64)
+    assert network.start_lattice(known, noise, frames)[0].tolist() == [1, 1, 1, 0, 0, 0]
 
 
 def angles_around_90():

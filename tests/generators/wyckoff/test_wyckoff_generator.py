@@ -5,18 +5,21 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pymatgen.core import Composition
+from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.core import Composition, Lattice, Structure
 
-from crystens_flows.errors import CheckpointError, DatasetError, InputError
-from crystens_flows.generators import load_generator
+from crystens_flows.errors import CheckpointError, DatasetError, InputError, OutputFolderError
+from crystens_flows.generators import load_generator, train_generator
 from crystens_flows.generators.conditions import Conditions
 from crystens_flows.generators.wyckoff.generator import WyckoffGenerator
 from crystens_flows.representation import decode
 from crystens_flows.representation.space_group import symmetry_dataset
+from crystens_flows.screening.validity import structural_validity
 
 STEPS = 5
 
@@ -102,10 +105,11 @@ def test_names_what_cannot_be_loaded_or_trained(generator, folder, few_crystals,
     with pytest.raises(InputError, match="negative"):
         generator.sample(-1, seed=0)
     only = few_crystals.split["train"]
-    from dataclasses import replace
-
     with pytest.raises(DatasetError, match="split 'validation'"):
         WyckoffGenerator.fit(replace(few_crystals, split={"train": only}), tmp_path / "a", steps=1)
+    assert not (tmp_path / "a").exists()
+    with pytest.raises(InputError, match=r"unknown generator 'dcgan'.*default"):
+        train_generator("dcgan", None, tmp_path)
     copy = tmp_path / "copy"
     copy.mkdir()
     for name in ("config.json", "card.json"):
@@ -113,6 +117,41 @@ def test_names_what_cannot_be_loaded_or_trained(generator, folder, few_crystals,
     (copy / "weights.safetensors").write_bytes((folder / "weights.safetensors").read_bytes()[:-100])
     with pytest.raises(CheckpointError):
         load_generator(copy)
+
+
+def test_names_a_damaged_training_state_and_a_folder_of_another(few_crystals, tmp_path):
+    place = tmp_path / "run"
+    first = WyckoffGenerator.fit(few_crystals, place, steps=1)
+    with pytest.raises(OutputFolderError, match="seed 0, not 5"):
+        WyckoffGenerator.fit(few_crystals, place, steps=1, seed=5)
+    fewer = {**few_crystals.split, "train": few_crystals.split["train"][:40]}
+    with pytest.raises(OutputFolderError, match="data_sha256"):
+        WyckoffGenerator.fit(replace(few_crystals, split=fewer), place, steps=1)
+    assert WyckoffGenerator.load(place).sha256 == first.sha256
+    (place / "specification-state.pt").write_bytes(b"not a state")
+    with pytest.raises(CheckpointError, match=r"specification-state\.pt cannot be continued"):
+        WyckoffGenerator.fit(few_crystals, place, steps=1)
+
+
+def test_the_shipped_generator_is_what_its_card_says():
+    generator = load_generator("default")
+    assert generator.kind == "wyckoff"
+    assert generator.card["split"]["train"] > 10_000
+    assert "CC BY 4.0" in generator.card["data"]
+    decoded = decode(generator.sample(24, seed=1))
+    valid = [d.structure is not None and structural_validity(d.structure) is None for d in decoded]
+    assert sum(valid) >= 23
+
+
+def test_the_shipped_generator_makes_the_perovskite():
+    conditions = Conditions(formula="SrTiO3", space_group=221)
+    decoded = decode(load_generator("default").sample(12, seed=1, conditions=conditions))
+    ideal = Structure.from_spacegroup(
+        221, Lattice.cubic(3.905), ["Sr", "Ti", "O"], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0]]
+    )
+    matcher = StructureMatcher()
+    assert all(d.structure.composition.reduced_formula == "SrTiO3" for d in decoded)
+    assert sum(matcher.fit(d.structure, ideal) for d in decoded) >= 7
 
 
 KILLED = """
@@ -165,7 +204,7 @@ from crystens_flows.generators import TrainingPaused, train_generator
 from crystens_flows.generators.processes import Processes
 
 def train(folder, **options):
-    train_generator("wyckoff", "data.npz", Path(folder), seed=3, steps=4, **options)
+    train_generator("default", "data.npz", Path(folder), seed=3, steps=4, **options)
 
 def pause(done, total):
     if done in (1, 4):

@@ -245,6 +245,33 @@ def free_coordinates(group: SpaceGroup, letter: int, site: np.ndarray) -> np.nda
     return np.unique(np.round(free, 6) % 1.0, axis=0)
 
 
+def free_of_first(crystal: SymmetricCrystal) -> np.ndarray:
+    """
+    Find the free coordinates of the first sites of a crystal.
+
+    A first site may lie a lattice vector away from the directions in which it may move.
+
+    Parameters
+    ----------
+    crystal
+        The crystal.
+
+    Returns
+    -------
+    numpy.ndarray
+        Coefficients of the positions' bases in [0, 1), zero where there are fewer than three,
+        shape (orbits, 3).
+    """
+    free = np.zeros((len(crystal.letters), 3))
+    for k, (letter, site) in enumerate(zip(crystal.letters, crystal.coordinates, strict=True)):
+        position = crystal.group.positions[letter]
+        if position.freedom:
+            moved = _on_subspace(position, site[None])[0]
+            inverse = np.linalg.pinv(position.basis)
+            free[k, : position.freedom] = inverse @ (moved - position.offset) % 1.0
+    return free
+
+
 def _on_subspace(position: WyckoffPosition, images: np.ndarray) -> np.ndarray:
     """Return the images that lie where a first site may, moved there exactly, shape (n, 3)."""
     outside = np.eye(3) - position.projector

@@ -23,7 +23,7 @@ N_FREQUENCIES = 4
 SCALES = (0.2, 1.0)
 """Deviations of the velocities of coordinates and lattice on the way from noise."""
 
-SCALES_FROM_KNOWN = (0.08, 0.6)
+SCALES_FROM_KNOWN = (0.06, 0.6)
 """The same on the way from a known crystal."""
 
 

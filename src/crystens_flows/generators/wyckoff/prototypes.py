@@ -14,6 +14,7 @@ import numpy as np
 from crystens_flows.generators.wyckoff.crystal import (
     SymmetricCrystal,
     canonical,
+    free_of_first,
     letter_permutations,
 )
 from crystens_flows.generators.wyckoff.positions import space_group
@@ -214,7 +215,9 @@ class Prototypes:
             "orbits": orbits,
             "numbers": np.concatenate([c.numbers for c in self.crystals]).astype(np.uint8),
             "letters": np.concatenate([c.letters for c in self.crystals]).astype(np.uint8),
-            "free": np.concatenate([_free(c) for c in self.crystals]),
+            "free": np.concatenate(
+                [np.round(free_of_first(c) * FIXED_POINT) for c in self.crystals]
+            ).astype(np.int32),
             "lattices": np.array([c.lattice for c in self.crystals]).astype(np.float32),
         }
 
@@ -247,15 +250,6 @@ class Prototypes:
                 )
             )
         return cls(crystals)
-
-
-def _free(crystal: SymmetricCrystal) -> np.ndarray:
-    """Return the free coordinates of the first sites in fixed point, int32 of (orbits, 3)."""
-    free = np.zeros((len(crystal.letters), 3))
-    for k, (letter, x) in enumerate(zip(crystal.letters, crystal.coordinates, strict=True)):
-        position = crystal.group.positions[letter]
-        free[k, : position.freedom] = np.linalg.pinv(position.basis) @ (x - position.offset)
-    return np.round(free % 1.0 * FIXED_POINT).astype(np.int32)
 
 
 @cache

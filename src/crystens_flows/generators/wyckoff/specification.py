@@ -104,7 +104,7 @@ class SpecificationModel(nn.Module):
     gap_edges: torch.Tensor
 
     def __init__(
-        self, width: int = 192, layers: int = 4, heads: int = 6, dropout: float = 0.2
+        self, width: int = 192, layers: int = 4, heads: int = 6, dropout: float = 0.25
     ) -> None:
         super().__init__()
         groups, periods, properties = element_features()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from crystens_flows.generators.wyckoff.crystal import SymmetricCrystal
+from crystens_flows.generators.wyckoff.crystal import SymmetricCrystal, free_of_first
 from crystens_flows.generators.wyckoff.recall import Memory
 from crystens_flows.generators.wyckoff.sentences import composition
 
@@ -30,6 +31,11 @@ class Start:
 
     crystal: SymmetricCrystal
     sources: np.ndarray
+
+    @cached_property
+    def free(self) -> np.ndarray:
+        """Free coordinates of the first sites, shape (orbits, 3)."""
+        return free_of_first(self.crystal)
 
 
 def known_lattices(starts: Sequence[Start | None]) -> np.ndarray:

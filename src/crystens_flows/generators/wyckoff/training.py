@@ -183,10 +183,7 @@ class Batch:
         for row, k in enumerate(rows):
             described = data.variants(k)
             start = data.start(k, memory, rng) if rng.random() < known_share else None
-            free = None
-            if start is not None:
-                outside = start.crystal.coordinates - described.offsets
-                free = (described.inverses @ outside[..., None]).squeeze(-1)
+            free = None if start is None else start.free
             first, apart = match_noise(described, rng, free)
             firsts[row, : len(first)], difference[row, : len(first)] = first, apart
             starts.append(start)
