@@ -50,7 +50,7 @@ def known_structures():
 
 @pytest.fixture(scope="module")
 def known():
-    return Prototypes([symmetrise(each) for each in known_structures()])
+    return Prototypes.of([symmetrise(each) for each in known_structures()])
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def index_of(known, formula):
 
 def test_types_are_those_that_differ_in_elements_alone(known):
     def number(formula):
-        return known.type_number(known.crystals[index_of(known, formula)])
+        return known.type_number(known.crystal(index_of(known, formula)))
 
     assert number("NaCl") == number("MgO") == number("NaF")
     assert number("SrTiO3") == number("BaTiO3")
@@ -107,7 +107,7 @@ def test_renamed_crystals_are_those_of_pymatgen(known, source, target, structure
         assert np.array_equal(renamed.letters, made.letters)
         assert StructureMatcher().fit(renamed.structure(), swapped)
         before = {z for z, _ in zip(sources.tolist(), renamed.numbers, strict=True)}
-        assert before == set(known.crystals[index_of(known, source)].numbers.tolist())
+        assert before == set(known.crystal(index_of(known, source)).numbers.tolist())
 
 
 def test_candidates_are_all_assignments_of_equal_counts(known):
@@ -123,13 +123,14 @@ def test_candidates_are_all_assignments_of_equal_counts(known):
         rows = zip(found.crystals.tolist(), found.roles.tolist(), strict=True)
         assert {(k, tuple(roles)) for k, roles in rows} == expected
         for k, group, sites in zip(found.crystals, found.groups, found.sites, strict=True):
-            assert group == known.crystals[k].number
-            assert sites == known.crystals[k].multiplicities.sum()
+            assert group == known.crystal(k).number
+            assert sites == known.crystal(k).multiplicities.sum()
 
 
 def test_crystals_come_back_from_arrays(known):
-    again = Prototypes.of(known.arrays())
-    for one, other in zip(known.crystals, again.crystals, strict=True):
+    again = Prototypes(known.arrays)
+    for k, structure in enumerate(known_structures()):
+        one, other = symmetrise(structure), again.crystal(k)
         assert one.number == other.number
         assert np.array_equal(one.numbers, other.numbers)
         assert np.array_equal(one.letters, other.letters)
@@ -150,7 +151,7 @@ def test_a_formula_is_never_recalled_from_itself(known, memory):
 
 def test_what_is_asked_for_bounds_what_is_recalled(known, memory):
     found, likely = memory.recall((19, 35), (1, 1), group=221)
-    assert {known.crystals[k].number for k in found.crystals[likely > 0]} == {221}
+    assert {known.crystal(k).number for k in found.crystals[likely > 0]} == {221}
     found, likely = memory.recall((19, 35), (1, 1), sites=4)
     assert set(found.sites[likely > 0]) == {4}
     assert not memory.recall((19, 35), (1, 1), group=62)[1].any()
@@ -200,7 +201,7 @@ def test_steps_have_every_formula_once(known):
 
 def test_a_flow_starts_near_its_known_crystal(known, memory):
     """The difference to go is that of the free coordinates, whatever describes them."""
-    made = known.crystals[index_of(known, "MgAl2O4")]
+    made = known.crystal(index_of(known, "MgAl2O4"))
     starts, likely = starts_of(memory, made)
     assert len(starts) == 1
     assert likely.tolist() == [1.0]

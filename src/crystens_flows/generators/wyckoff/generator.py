@@ -176,11 +176,11 @@ class WyckoffGenerator(Generator):
         def report(offset: int) -> Progress | None:
             return None if together is None else lambda done, _: together(offset + done, total)
 
-        known = Prototypes(train.crystals)
+        known = Prototypes.of(train.crystals)
         recall_loss = train_recall(
             recall,
             Formulas.of(known, known),
-            Formulas.of(known, Prototypes(validation.crystals)),
+            Formulas.of(known, Prototypes.of(validation.crystals)),
             progress=report(0),
         )
         specification_loss = train_specification(
@@ -225,11 +225,11 @@ class WyckoffGenerator(Generator):
     def save(self, folder: Path) -> None:
         """Write the checkpoint; see :meth:`Generator.save`."""
         weights = {
-            f"{name}.{key}": value.float() if value.is_floating_point() else value
+            f"{name}.{key}": value.float() if value.is_floating_point() else value.clone()
             for name, model in self._models.items()
             for key, value in model.state_dict().items()
         }
-        known = self.memory.known.arrays()
+        known = self.memory.known.arrays
         weights |= {f"known.{key}": torch.from_numpy(value) for key, value in known.items()}
         config = {"architecture": self.architecture, "sampling": asdict(self.settings)}
         self.sha256 = write_checkpoint(folder, self.kind, config, self.card, weights)
@@ -251,7 +251,7 @@ class WyckoffGenerator(Generator):
             recall.load_state_dict(parts["recall"])
             specification.load_state_dict(parts["specification"])
             network.load_state_dict(parts["network"])
-            known = Prototypes.of({key: value.numpy() for key, value in parts["known"].items()})
+            known = Prototypes({key: value.numpy() for key, value in parts["known"].items()})
         except (KeyError, TypeError, RuntimeError) as exc:
             raise CheckpointError(
                 f"{folder} does not fit this version's '{cls.kind}' generator "

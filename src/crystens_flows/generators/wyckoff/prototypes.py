@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from itertools import islice, permutations
 
 import numpy as np
 
+from crystens_flows.generators.elements import electronegativity_order
 from crystens_flows.generators.wyckoff.crystal import (
     SymmetricCrystal,
     canonical,
@@ -95,38 +96,89 @@ def type_of(crystal: SymmetricCrystal, elements: Sequence[int]) -> Key:
     return crystal.number, min(spellings)
 
 
-@dataclass
 class Prototypes:
     """
     Known crystals, found by the counts of their formulas.
 
+    They are kept as arrays, as they are stored with weights, and made when they are asked for.
+
     Parameters
     ----------
-    crystals
-        The crystals.
+    arrays
+        ``groups`` and ``orbits`` (space group and number of orbits of each crystal, shape (n,)),
+        ``lattices`` (parameters in Angstrom and degrees, (n, 6)), and of all orbits one after the
+        other ``numbers``, ``letters``, ``multiplicities`` and ``free`` (free coordinates of the
+        first site in fixed point, shape (orbits, 3)).
     """
 
-    crystals: Sequence[SymmetricCrystal]
-    elements: list[tuple[int, ...]] = field(init=False)
-    counts: list[tuple[int, ...]] = field(init=False)
-    _found: dict[tuple[int, ...], Candidates] = field(init=False, default_factory=dict)
-    _types: dict[Key, int] = field(init=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.elements, self.counts = [], []
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self.arrays = dict(arrays)
+        self._ends = np.cumsum(self.arrays["orbits"])
+        self._made: dict[int, SymmetricCrystal] = {}
+        self._found: dict[tuple[int, ...], Candidates] = {}
+        self._types: dict[Key, int] = {}
         self._formulas: dict[Formula, int] = {}
         self._by_counts: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for k, crystal in enumerate(self.crystals):
-            atoms = composition(crystal.numbers, crystal.multiplicities)
+        self.elements: list[tuple[int, ...]] = []
+        self.counts: list[tuple[int, ...]] = []
+        order = electronegativity_order().tolist()
+        numbers = self.arrays["numbers"].tolist()
+        multiplicities = self.arrays["multiplicities"].tolist()
+        first = 0
+        for k, end in enumerate(self._ends.tolist()):
+            atoms: dict[int, int] = defaultdict(int)
+            for z, size in zip(numbers[first:end], multiplicities[first:end], strict=True):
+                atoms[z] += size
+            first = end
+            elements = tuple(sorted(atoms, key=order.__getitem__))
             units = math.gcd(*atoms.values())
-            self.elements.append(tuple(atoms))
-            self.counts.append(tuple(n // units for n in atoms.values()))
+            self.elements.append(elements)
+            self.counts.append(tuple(atoms[z] // units for z in elements))
             self._by_counts[tuple(sorted(self.counts[k]))].append(k)
-            formula = (self.elements[k], self.counts[k])
-            self._formulas.setdefault(formula, len(self._formulas))
+            self._formulas.setdefault((elements, self.counts[k]), len(self._formulas))
+
+    @classmethod
+    def of(cls, crystals: Sequence[SymmetricCrystal]) -> Prototypes:
+        """Keep crystals."""
+        free = [np.round(free_of_first(crystal) * FIXED_POINT) for crystal in crystals]
+        together = {
+            name: np.concatenate([getattr(crystal, name) for crystal in crystals]).astype(np.uint8)
+            for name in ("numbers", "letters", "multiplicities")
+        }
+        return cls(
+            {
+                "groups": np.array([crystal.number for crystal in crystals]),
+                "orbits": np.array([len(crystal.numbers) for crystal in crystals]),
+                "lattices": np.array([crystal.lattice for crystal in crystals], dtype=np.float32),
+                "free": np.concatenate(free).astype(np.int32),
+                **together,
+            }
+        )
 
     def __len__(self) -> int:
-        return len(self.crystals)
+        return len(self._ends)
+
+    def crystal(self, k: int) -> SymmetricCrystal:
+        """Make a crystal."""
+        if k not in self._made:
+            number = int(self.arrays["groups"][k])
+            rows = slice(self._ends[k] - self.arrays["orbits"][k], self._ends[k])
+            letters = self.arrays["letters"][rows].astype(np.int64)
+            positions = [space_group(number).positions[letter] for letter in letters]
+            free = self.arrays["free"][rows] / FIXED_POINT
+            self._made[k] = SymmetricCrystal(
+                number,
+                self.arrays["numbers"][rows].astype(np.int64),
+                letters,
+                np.array(
+                    [
+                        position.offset + position.basis @ each[: position.freedom]
+                        for position, each in zip(positions, free, strict=True)
+                    ]
+                ),
+                self.arrays["lattices"][k].astype(float),
+            )
+        return self._made[k]
 
     def formula_number(self, elements: Sequence[int], counts: Sequence[int]) -> int:
         """Return the number of a reduced formula, -1 if no crystal has it."""
@@ -156,7 +208,7 @@ class Prototypes:
         """
         if counts not in self._found:
             rows = [
-                (k, roles, self._number(type_of(self.crystals[k], self._in_order(k, roles))))
+                (k, roles, self._number(type_of(self.crystal(k), self._in_order(k, roles))))
                 for k in self._by_counts.get(tuple(sorted(counts)), ())
                 for roles in _assignments(self.counts[k], counts)
             ]
@@ -169,10 +221,14 @@ class Prototypes:
                     [self.formula_number(self.elements[k], self.counts[k]) for k in chosen],
                     dtype=np.int64,
                 ),
-                np.array([self.crystals[k].number for k in chosen], dtype=np.int64),
-                np.array([self.crystals[k].multiplicities.sum() for k in chosen], dtype=np.int64),
+                self.arrays["groups"][chosen],
+                np.array([self._sites(k) for k in chosen], dtype=np.int64),
             )
         return self._found[counts]
+
+    def _sites(self, k: int) -> int:
+        end = self._ends[k]
+        return int(self.arrays["multiplicities"][end - self.arrays["orbits"][k] : end].sum())
 
     def _in_order(self, k: int, roles: Sequence[int]) -> tuple[int, ...]:
         return tuple(self.elements[k][role] for role in roles)
@@ -198,7 +254,7 @@ class Prototypes:
             The crystal with new elements and its own lattice, in canonical order, and the atomic
             number that each of its orbits had, shape (orbits,).
         """
-        crystal = self.crystals[k]
+        crystal = self.crystal(k)
         new = dict(zip(self._in_order(k, roles), elements, strict=True))
         numbers = np.array([new[z] for z in crystal.numbers.tolist()])
         letters, firsts, order = canonical(
@@ -206,50 +262,6 @@ class Prototypes:
         )
         made = SymmetricCrystal(crystal.number, numbers[order], letters, firsts, crystal.lattice)
         return made, crystal.numbers[order]
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return the crystals as arrays, to be stored with weights."""
-        orbits = np.array([len(c.numbers) for c in self.crystals])
-        return {
-            "groups": np.array([c.number for c in self.crystals], dtype=np.int64),
-            "orbits": orbits,
-            "numbers": np.concatenate([c.numbers for c in self.crystals]).astype(np.uint8),
-            "letters": np.concatenate([c.letters for c in self.crystals]).astype(np.uint8),
-            "free": np.concatenate(
-                [np.round(free_of_first(c) * FIXED_POINT) for c in self.crystals]
-            ).astype(np.int32),
-            "lattices": np.array([c.lattice for c in self.crystals]).astype(np.float32),
-        }
-
-    @classmethod
-    def of(cls, arrays: Mapping[str, np.ndarray]) -> Prototypes:
-        """Restore the crystals from arrays."""
-        ends = np.cumsum(arrays["orbits"])
-        crystals = []
-        for number, first, end, lattice in zip(
-            arrays["groups"].tolist(),
-            (ends - arrays["orbits"]).tolist(),
-            ends.tolist(),
-            arrays["lattices"].astype(float),
-            strict=True,
-        ):
-            letters = arrays["letters"][first:end].astype(np.int64)
-            positions = space_group(number).positions
-            coordinates = [
-                positions[letter].offset
-                + positions[letter].basis @ (row[: positions[letter].freedom] / FIXED_POINT)
-                for letter, row in zip(letters, arrays["free"][first:end], strict=True)
-            ]
-            crystals.append(
-                SymmetricCrystal(
-                    number,
-                    arrays["numbers"][first:end].astype(np.int64),
-                    letters,
-                    np.array(coordinates),
-                    lattice,
-                )
-            )
-        return cls(crystals)
 
 
 @cache

@@ -183,7 +183,7 @@ class Formulas:
     @classmethod
     def of(cls, known: Prototypes, crystals: Prototypes) -> Formulas:
         """Take the formulas of crystals."""
-        types = [known.type_number(crystal) for crystal in crystals.crystals]
+        types = [known.type_number(crystals.crystal(k)) for k in range(len(crystals))]
         return cls(known, crystals.elements, crystals.counts, np.array(types))
 
     def steps(self, rng: np.random.Generator) -> list[np.ndarray]:
