@@ -217,7 +217,7 @@ def test_a_flow_starts_near_its_known_crystal(known, memory):
 def arranger(memory):
     torch.manual_seed(1)
     model = SpecificationModel(width=24, layers=2, heads=2).double().eval()
-    return Arranger(memory, model, temperature=1.0, recall=1.0, power=4.0)
+    return Arranger(memory, model, 1.0, 1.0, recall=1.0, power=4.0)
 
 
 def streams(n, seed=0):
@@ -250,7 +250,7 @@ def test_arrangements_have_what_is_asked_for(arranger):
 
 def test_recalled_arrangements_start_from_known_crystals(arranger):
     assert all(made.start for made in arranger.draw(Conditions(formula="KBr"), streams(6)))
-    written = Arranger(arranger.memory, arranger.specification, 1.0, recall=0.0, power=4.0)
+    written = Arranger(arranger.memory, arranger.specification, 1.0, 1.0, recall=0.0, power=4.0)
     groups = {made.space_group for made in written.draw(Conditions(formula="KBr"), streams(30))}
     assert groups - {225, 221, 186}
 

@@ -54,8 +54,9 @@ class Arranger:
         The known crystals.
     specification
         The model that writes compositions, and structure types where none is recalled.
-    temperature
-        Divides the logits of that model.
+    temperature, formula_temperature
+        Divide the logits of that model, the second where it writes the structure type of a
+        formula that is asked for.
     recall
         How often a structure type is recalled, where any known crystal has the counts.
     power
@@ -66,6 +67,7 @@ class Arranger:
     memory: Memory
     specification: SpecificationModel
     temperature: float
+    formula_temperature: float
     recall: float
     power: float
 
@@ -102,8 +104,9 @@ class Arranger:
                 if recalled is not None:
                     found[k] = recalled
         left = [k for k in range(len(streams)) if k not in found]
+        temperature = self.temperature if conditions.formula is None else self.formula_temperature
         written = sample_specifications(
-            self.specification, conditions, [streams[k] for k in left], self.temperature
+            self.specification, conditions, [streams[k] for k in left], temperature
         )
         for k, specification in zip(left, written, strict=True):
             made = _bare(specification)

@@ -65,8 +65,8 @@ class SamplingSettings:
     acceleration
         The velocity of sites at time t is multiplied by ``1 + acceleration * t``, which sharpens
         positions near the end, where a flow starts from noise.
-    temperature
-        Divides the logits of the specification model.
+    temperature, formula_temperature
+        Divide the logits of the specification model, the second where a formula is asked for.
     recall
         How often the structure type of a known crystal is taken, where there is any with the
         counts of the formula; else the specification model writes it.
@@ -77,6 +77,7 @@ class SamplingSettings:
     evaluations: int = 16
     acceleration: float = 4.0
     temperature: float = 1.0
+    formula_temperature: float = 0.5
     recall: float = 0.95
     power: float = 4.0
 
@@ -313,6 +314,7 @@ class WyckoffGenerator(Generator):
             self.memory,
             self.specification,
             self.settings.temperature,
+            self.settings.formula_temperature,
             self.settings.recall,
             self.settings.power,
         )
