@@ -72,7 +72,10 @@ class Reader:
         self.device = model.token.weight.device
 
     def _mix(self, logits: torch.Tensor) -> np.ndarray:
-        parts = logits[:, -1].view(len(self.openings), -1, logits.shape[-1])
+        return self._mixed(logits[:, -1].view(len(self.openings), -1, logits.shape[-1]))
+
+    def _mixed(self, parts: torch.Tensor) -> np.ndarray:
+        """Follow what is asked for as strongly as is said; parts of shape (openings, ...)."""
         mixed = parts[-1]
         if len(parts) > 1:
             mixed = mixed + self.guidance * (parts[0] - mixed)
@@ -114,6 +117,18 @@ class Reader:
         )
         for layer in self.past:
             layer[0] = layer[0][:, index]
+
+    def at_once(self, sentences: list[list[int]]) -> np.ndarray:
+        """Return logits of the words of sentences of equal length, (sentences, length, words)."""
+        tokens = torch.tensor(
+            [opening + words[:-1] for opening in self.openings for words in sentences],
+            device=self.device,
+        )
+        nothing = torch.zeros_like(tokens)
+        hidden = self.model.read(tokens, nothing, nothing)[:, len(self.openings[0]) - 1 :]
+        logits = self.model.next_word(hidden)
+        parts = logits.view(len(self.openings), len(sentences), *logits.shape[1:])
+        return self._mixed(parts)
 
     def words(self, hidden: torch.Tensor) -> np.ndarray:
         """Return logits of the next words, shape (writers, VOCABULARY)."""
@@ -234,11 +249,12 @@ def _write_formula(
     composition_first = conditions.space_group is None
     choices: list[tuple[dict[int, int], int]] = []
     log_p: list[np.ndarray] = []
-    for cell in conditions.compositions:
-        counts = tuple(cell.values())
-        groups = [conditions.space_group] if conditions.space_group else list(range(1, 231))
-        score, by_group = _log_probability(reader, cell, groups[0], composition_first)
-        held = [g for g in groups if can_hold(g, counts)]
+    groups = [conditions.space_group] if conditions.space_group else list(range(1, 231))
+    cells = conditions.compositions
+    for cell, (score, by_group) in zip(
+        cells, _log_probabilities(reader, cells, groups[0], composition_first), strict=True
+    ):
+        held = [g for g in groups if can_hold(g, tuple(cell.values()))]
         choices += [(cell, g) for g in held]
         log_p.append(score + by_group[np.array(held) - 1])
     scores = np.concatenate(log_p)
@@ -261,24 +277,23 @@ def _write_formula(
     return list(range(len(writers))), hidden
 
 
-def _log_probability(
-    reader: Reader, cell: dict[int, int], group: int, composition_first: bool
-) -> tuple[float, np.ndarray]:
-    """Return the log probability of a composition, and those of all space groups after it."""
-    tokens = head(cell, group, 0, 0, composition_first)[3:]
-    writer = Writer(Conditions(), composition_first)
-    hidden = reader.begin(1)
-    score = 0.0
-    for k, token in enumerate(tokens):
-        allowed = writer.words()
-        logits = np.where(allowed, reader.words(hidden)[0], -np.inf)
-        log_p = logits - logsumexp(logits)
-        if token >= FIRST_GROUP:
-            if composition_first:
-                return score, log_p[FIRST_GROUP:]
-        else:
-            score += float(log_p[token])
-        writer.write(token)
-        if k + 1 < len(tokens):
-            hidden = reader.go_on([token], [writer])
-    return score, np.zeros(230)
+def _log_probabilities(
+    reader: Reader, cells: list[dict[int, int]], group: int, composition_first: bool
+) -> list[tuple[float, np.ndarray]]:
+    """Return the log probability of each composition, and those of all groups after it."""
+    sentences = [head(cell, group, 0, 0, composition_first)[3:] for cell in cells]
+    logits = reader.at_once(sentences)
+    found = []
+    for sentence, of_sentence in zip(sentences, logits, strict=True):
+        writer = Writer(Conditions(), composition_first)
+        score, by_group = 0.0, np.zeros(230)
+        for token, of_token in zip(sentence, of_sentence, strict=True):
+            allowed = np.where(writer.words(), of_token, -np.inf)
+            log_p = allowed - logsumexp(allowed)
+            if token < FIRST_GROUP:
+                score += float(log_p[token])
+            elif composition_first:
+                by_group = log_p[FIRST_GROUP:]
+            writer.write(token)
+        found.append((score, by_group))
+    return found
