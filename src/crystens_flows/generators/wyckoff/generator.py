@@ -72,6 +72,8 @@ class SamplingSettings:
         counts of the formula; else the specification model writes it.
     power
         Structure types are drawn by this power of how likely they are recalled.
+    shaking
+        Noise that is put on known crystals that flows start from, in units of that of training.
     """
 
     evaluations: int = 16
@@ -80,6 +82,7 @@ class SamplingSettings:
     formula_temperature: float = 0.5
     recall: float = 0.95
     power: float = 4.0
+    shaking: float = 0.3
 
 
 class WyckoffGenerator(Generator):
@@ -363,7 +366,7 @@ class WyckoffGenerator(Generator):
     def _integrate(
         self, arrangements: list[Arrangement], streams: list[np.random.Generator]
     ) -> tuple[np.ndarray, np.ndarray]:
-        starts = [made.start for made in arrangements]
+        starts, shaking = [made.start for made in arrangements], self.settings.shaking
         known = frames(
             [made.space_group for made in arrangements],
             [(np.array(made.numbers), np.array(made.letters)) for made in arrangements],
@@ -379,9 +382,9 @@ class WyckoffGenerator(Generator):
                 if made.start is None:
                     firsts[row, orbit] += basis @ stream.random(basis.shape[1])
                 else:
-                    shaken = START_NOISE * stream.standard_normal(basis.shape[1])
+                    shaken = shaking * START_NOISE * stream.standard_normal(basis.shape[1])
                     firsts[row, orbit] = made.start.crystal.coordinates[orbit] + basis @ shaken
-            noise[row] = stream.standard_normal(6)
+            noise[row] = stream.standard_normal(6) * (1 if made.start is None else shaking)
         x, lattices, normal = (
             torch.from_numpy(a).to(self.device) for a in (firsts, known_lattices(starts), noise)
         )
