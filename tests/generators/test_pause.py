@@ -11,7 +11,7 @@ from crystens_flows.generators.processes import Processes
 from crystens_flows.generators.wyckoff.generator import WyckoffGenerator
 
 STEPS = 7
-TOTAL = 1 + 1 + STEPS
+TOTAL = 2 + 5 + STEPS
 """Those of the models of recall and of specifications, too."""
 
 
@@ -45,8 +45,8 @@ def uninterrupted(few_crystals, small_batches, tmp_path):
 
 
 def test_an_epoch_goes_on_in_its_middle(few_crystals, uninterrupted, tmp_path):
-    """The flow network's steps are 3 to 9, and an epoch has several."""
-    for at in (1, 4, 7):
+    """The flow network's steps are 8 to 14, and an epoch has several."""
+    for at in (1, 5, 11):
         with pytest.raises(TrainingPaused, match=f"paused at step {at} of {TOTAL}: start it again"):
             fit(few_crystals, tmp_path / "parts", progress=pause_at(at))
         assert not (tmp_path / "parts" / "config.json").exists()
