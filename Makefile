@@ -1,5 +1,6 @@
 # make demo   sets everything up and runs the whole pipeline on the embedded store
 # make test   sets up what the tests need and runs them in two processes (PYTEST_ARGS='-n 0': one)
+# make test-browser  installs Chromium and opens the report of a run in it
 # make test-gpaw  installs GPAW, a DFT code, and relaxes with it (some minutes)
 # make test-slurm  installs SLURM and runs campaigns through it, with both workflow managers
 # make test-faults  kills workers, runners and databases, fills disks, and looks for what is lost
@@ -18,7 +19,7 @@ CLUSTER_BENCHMARKS := builder queries 'scale --samples 1000 10000 --stages sampl
 RUN_BENCHMARK = set -- $$each; echo "== $$*"; name=$$1; shift; $(BIN)/python benchmarks/$$name.py "$$@"
 TWO_AT_A_TIME := $(if $(findstring no:xdist,$(PYTEST_ARGS)),,-n 2 --dist worksteal)
 
-.PHONY: setup demo test test-gpaw test-slurm test-faults lint bench bench-cluster clean help
+.PHONY: setup demo test test-browser test-gpaw test-slurm test-faults lint bench bench-cluster clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -39,6 +40,10 @@ demo: setup
 test: setup
 	tests/mongo_server/setup.sh
 	$(BIN)/python -m pytest $(TWO_AT_A_TIME) $(PYTEST_ARGS)
+
+test-browser: setup
+	@./scripts/ensure-packages.sh chromium
+	$(BIN)/python -m pytest tests/report/test_browser.py $(PYTEST_ARGS)
 
 test-gpaw: setup
 	@./scripts/ensure-packages.sh gcc libc6-dev libxc-dev libopenblas-dev

@@ -14,11 +14,18 @@ from crystens_flows.candidate_status import CandidateStatus
 
 if TYPE_CHECKING:
     from crystens_flows.candidates import CandidateStore
+    from crystens_flows.schemas import CandidateDocument
 
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.html"
 CANDIDATES_FILE = "candidates.csv"
 RELAXED_FOLDER = "relaxed"
+_FILES = {
+    CANDIDATES_FILE: "all candidates, one row each",
+    f"{RELAXED_FOLDER}/": "the relaxed structures as CIF",
+    SUMMARY_FILE: "the numbers of this page",
+    "options.yaml": "the settings, as `crystens discover` kept them",
+}
 FUNNEL = ("sampled", "decoded", "screened", "unique", "selected", "relaxed")
 
 
@@ -33,6 +40,9 @@ class DiscoverySummary(BaseModel):
     )
     rejected: dict[str, dict[str, int]] = Field(
         description="Rejected candidates by stage, then by kind of reason."
+    )
+    n_novel: int = Field(
+        0, description="Of the unique ones, those that equal no known crystal they were held to."
     )
     failed_jobs: dict[str, str] = Field(
         default_factory=dict, description="Error by job, where one failed."
@@ -81,13 +91,16 @@ def summarise(
 
     funnel = dict.fromkeys(FUNNEL, 0)
     rejected: dict[str, Counter[str]] = {}
+    n_novel = 0
     for document in candidates.query(
         campaign=options.campaign,
         criteria=of_run(options),
-        properties=["status", "rejected_by", "reason", "selection.decision"],
+        properties=["status", "rejected_by", "reason", "selection.decision", "known_as"],
     ):
-        for name in came_to(document):
+        stages = came_to(document)
+        for name in stages:
             funnel[name] += 1
+        n_novel += "unique" in stages and document.get("known_as") is None
         if document["status"] == CandidateStatus.REJECTED:
             stage = rejected.setdefault(document["rejected_by"], Counter())
             # what stands before a colon is the same for all of one kind
@@ -118,6 +131,7 @@ def summarise(
         n_samples=parts(options)[-1].stop,
         funnel=funnel,
         rejected={stage: dict(reasons) for stage, reasons in sorted(rejected.items())},
+        n_novel=n_novel,
         failed_jobs=failed_jobs,
         best=best,
         relaxations=candidate_records(
@@ -182,18 +196,49 @@ def write_results(
     """
     from crystens_flows.candidates import export
     from crystens_flows.report import render_report
+    from crystens_flows.report.samples import MAX_SAMPLES, compare
 
     table = candidates.to_dataframe(campaign=options.campaign, criteria=of_run(options))
     relaxed = candidates.documents(
         campaign=options.campaign, criteria=of_run(options), status=CandidateStatus.RELAXED
     )
     export(relaxed, folder / RELAXED_FOLDER, "cif")
+    decoded = candidates.query(
+        campaign=options.campaign,
+        criteria={"$and": [of_run(options), {"structure": {"$ne": None}}]},
+        properties=["structure"],
+        limit=MAX_SAMPLES,
+    )
+    report = render_report(
+        options.model_dump(),
+        summary.model_dump(),
+        _for_cards(candidates, options),
+        compare(document["structure"] for document in decoded),
+        _FILES,
+    )
     files = {
         CANDIDATES_FILE: table.to_csv(index=False),
         SUMMARY_FILE: json.dumps(summary.model_dump(), indent=1) + "\n",
-        REPORT_FILE: render_report(options.model_dump(), summary.model_dump()),
+        REPORT_FILE: report,
     }
     for name, text in files.items():
         temporary = folder / f".{name}.tmp"
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
         temporary.replace(folder / name)
+
+
+def _for_cards(candidates: CandidateStore, options: DiscoveryOptions) -> list[CandidateDocument]:
+    """Return the first of the relaxed candidates, then of those selected and not relaxed."""
+    from crystens_flows.report.cards import MAX_CARDS
+
+    relaxed, others = ({"status": {op: str(CandidateStatus.RELAXED)}} for op in ("$eq", "$ne"))
+    return [
+        candidate
+        for kind in (relaxed, others)
+        for candidate in candidates.documents(
+            campaign=options.campaign,
+            criteria={"$and": [of_run(options), {"selection.decision": "selected"}, kind]},
+            sort="selection.rank",
+            limit=MAX_CARDS,
+        )
+    ]

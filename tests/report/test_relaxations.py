@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import pairwise
 from xml.etree import ElementTree
 
@@ -193,7 +194,7 @@ def test_the_page_shows_table_and_figure():
     assert "<td>c-failed</td>" in page
     assert "relaxation failed: step 1 of 4" in page
     assert "<b>" not in page
-    assert "http" not in page.replace("</html>", "")
+    assert not re.findall(r"\b(?:src|href)=\W?(?![#\"])\w+:", page)
     plain = render_report({}, {**SUMMARY, "relaxations": [failed]})
     assert "<svg" not in plain
     assert STAND_IN not in plain

@@ -4,31 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from crystens_flows.relaxation import N_STEPS
+from crystens_flows.report.cards import card_section, shown_candidates
 from crystens_flows.report.figure13 import inline_svg
+from crystens_flows.report.funnel import funnel_section, funnel_steps
+from crystens_flows.report.html import asset, table
 from crystens_flows.report.relaxations import ENERGY_CHANGES, STAND_IN
+from crystens_flows.report.samples import Comparison, comparison_section
+from crystens_flows.schemas import CandidateDocument
+from crystens_flows.schemas.provenance import package_versions
 
-STYLE = """
-:root { color-scheme: light dark; --line: #8884; --bar: #3b7dd8; --soft: #8882; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 84rem; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .35rem .7rem; border-bottom: 1px solid var(--line); }
-td.number, th.number { text-align: right; }
-td:first-child { white-space: nowrap; }
-.scroll { overflow-x: auto; }
-.funnel td:nth-child(3) { width: 55%; }
-.bar { background: var(--bar); height: 1rem; border-radius: 3px; min-width: 2px; }
-code { background: var(--soft); padding: .1rem .3rem; border-radius: 3px; overflow-wrap: anywhere; }
-.figure { background: #fff; border-radius: 6px; margin: 1rem 0; }
-.figure svg { display: block; height: auto; margin: auto; max-width: 100%; min-width: 36rem; }
-.warning { border-left: .3rem solid #b22222; font-weight: 600; padding-left: .6rem; }
-"""
+if TYPE_CHECKING:
+    from crystens_flows.report.funnel import Step
+
+STYLE = asset("assets/tables.css")
+"""Style of pages of tables; that of an evaluation has it too."""
+
+FIGURE_ROWS = 40
+"""So many relaxations are drawn in one figure; the table beside it has all."""
+
+NO_NETWORK = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
+)
+"""What browsers hold the page to: they load nothing for it."""
 
 
-def render_report(options: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+def render_report(
+    options: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    candidates: Sequence[CandidateDocument] = (),
+    comparisons: Sequence[Comparison] = (),
+    files: Mapping[str, str] | None = None,
+) -> str:
     """
     Render the report of a run.
 
@@ -38,52 +48,81 @@ def render_report(options: Mapping[str, Any], summary: Mapping[str, Any]) -> str
         What was asked for, by name.
     summary
         A :class:`crystens_flows.discovery_summary.DiscoverySummary` as a dictionary.
+    candidates
+        Candidates that were selected; the best of them get a card each, with their structure.
+    comparisons
+        The samples beside real crystals, as :func:`crystens_flows.report.samples.compare` makes
+        them.
+    files
+        What lies beside the page: what it is, by its name.
 
     Returns
     -------
     str
         One HTML page that needs no other file and no network; every value is escaped.
     """
-    parts = [
-        f"<h1>Campaign {escape(str(summary['campaign']))}</h1>",
-        "<h2>What became of the samples</h2>",
-        _funnel(summary),
-        "<h2>Relaxed candidates</h2>",
-        _relaxed(summary["best"]),
-        _changes(summary.get("relaxations") or []),
-        "<h2>Rejected, and why</h2>",
-        _rejected(summary["rejected"]),
-    ]
-    if summary["failed_jobs"]:
-        parts += ["<h2>Failed jobs</h2>", _table(("job", "error"), summary["failed_jobs"].items())]
-    parts += ["<h2>To repeat this run</h2>", _table(("option", "value"), _spread(options))]
-    parts.append(f"<p>Store: <code>{escape(str(summary['store']))}</code></p>")
+    steps = funnel_steps(options, summary)
+    shown = shown_candidates(candidates)
+    relaxed = [_relaxed(summary["best"]), _changes(summary.get("relaxations") or [])]
+    sections = {
+        "What became of the samples": funnel_section(steps),
+        "Candidates": card_section(shown) if shown else "",
+        "Relaxed candidates": "".join(relaxed),
+        "Samples beside real crystals": comparison_section(comparisons) if comparisons else "",
+        "Failed jobs": _failed(summary["failed_jobs"]),
+        "To repeat this run": _repeat(options, summary, files or {}),
+    }
+    sections = {title: content for title, content in sections.items() if content}
+    body = "".join(
+        f'<section aria-labelledby="{_anchor(title)}"><h2 id="{_anchor(title)}">{title}</h2>'
+        f"{content}</section>"
+        for title, content in sections.items()
+    )
+    licences, scripts = (_licences(), _scripts()) if shown else ("", "")
+    campaign, style = escape(str(summary["campaign"])), asset("assets/report.css")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{NO_NETWORK}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>crystens: {escape(str(summary['campaign']))}</title><style>{STYLE}</style></head>"
-        f"<body><main>{''.join(parts)}</main></body></html>\n"
+        f"<title>crystens: {campaign}</title><style>{STYLE}{style}</style></head>"
+        f"<body><main><header><h1>Campaign {campaign}</h1>{_numbers(steps)}"
+        f"{_contents(sections)}</header>{body}{licences}</main>{scripts}</body></html>\n"
     )
 
 
-def _spread(options: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Give options within options a row each, under dotted names."""
-    for name, value in options.items():
-        if isinstance(value, Mapping) and value:
-            yield from _spread(value, f"{prefix}{name}.")
-        else:
-            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
-            yield f"{prefix}{name}", str(shown)
+def _anchor(title: str) -> str:
+    return title.lower().replace(" ", "-")
 
 
-def _funnel(summary: Mapping[str, Any]) -> str:
-    steps = {"asked for": summary["n_samples"], **summary["funnel"]}
-    rows = "".join(
-        f'<tr><td>{escape(name)}</td><td class="number">{count}</td><td><div class="bar" '
-        f'style="width:{100 * count / max(1, summary["n_samples"]):.1f}%"></div></td></tr>'
-        for name, count in steps.items()
+def _contents(titles: Iterable[str]) -> str:
+    links = "".join(f'<li><a href="#{_anchor(title)}">{title}</a></li>' for title in titles)
+    return f'<nav aria-label="Sections"><ul>{links}</ul></nav>'
+
+
+def _numbers(steps: Sequence[Step]) -> str:
+    told = ("sampled", "passed all screens", "novel", "selected", "relaxed")
+    items = "".join(
+        f"<div><dt>{step.name}</dt><dd>{step.count}</dd></div>"
+        for step in steps
+        if step.name in told
     )
-    return f'<table class="funnel">{rows}</table>'
+    return f'<dl class="numbers">{items}</dl>'
+
+
+def _scripts() -> str:
+    library, viewer = asset("vendor/3Dmol-min.js"), asset("assets/viewer.js")
+    return (
+        f'<script type="text/javascript">{library}</script>'
+        f'<script type="text/javascript">{viewer}</script>'
+    )
+
+
+def _licences() -> str:
+    texts = escape(asset("vendor/3Dmol-LICENSE.txt") + asset("vendor/bundled-LICENSES.txt"))
+    return (
+        "<footer><details><summary>Licences of the viewer in this page, 3Dmol.js</summary>"
+        f"<pre>{texts}</pre></details></footer>"
+    )
 
 
 def _relaxed(best: Sequence[Mapping[str, Any]]) -> str:
@@ -117,7 +156,7 @@ def _relaxed(best: Sequence[Mapping[str, Any]]) -> str:
         f"<p>E0 before and E1 to E4 after each of four successive relaxations with "
         f"{escape(engines)}, eV a cell; P1 to P4 the external pressure after each, kbar.</p>"
     )
-    return explained + _table(header, rows)
+    return explained + table(header, rows, "Relaxed candidates")
 
 
 def _changes(records: Sequence[Mapping[str, Any]]) -> str:
@@ -127,8 +166,11 @@ def _changes(records: Sequence[Mapping[str, Any]]) -> str:
     parts = []
     if any(record["stand_in"] for record in records):
         parts.append(f'<p class="warning">Energies and pressures marked so were {STAND_IN}.</p>')
-    if any(record["E0"] is not None for record in records):
-        parts.append(f'<div class="scroll figure">{inline_svg(records)}</div>')
+    drawn = [r for r in records if r["E0"] is not None or r["E4"] is not None][:FIGURE_ROWS]
+    if drawn:
+        parts.append(f'<div class="scroll figure">{inline_svg(drawn)}</div>')
+    if len(drawn) == FIGURE_ROWS < len(records):
+        parts.append(f"<p>The figure shows the first {FIGURE_ROWS}, the table all.</p>")
     header = (
         *("candidate", "formula", "engine", "E4 - E0, eV/atom"),
         *(f"in step {k}, eV/atom" for k in range(1, N_STEPS + 1)),
@@ -147,7 +189,7 @@ def _changes(records: Sequence[Mapping[str, Any]]) -> str:
         "<p>What four successive relaxations changed: energies in all and in each, the volume, the "
         "space group within 0.01 A, and the root mean square displacement of the sites.</p>"
     )
-    return "".join([*parts, explained, _table(header, rows)])
+    return "".join([*parts, explained, table(header, rows, "Changes by relaxation")])
 
 
 def _sum(values: Sequence[float | None]) -> float | None:
@@ -155,32 +197,34 @@ def _sum(values: Sequence[float | None]) -> float | None:
     return sum(known) if len(known) == len(values) else None
 
 
-def _rejected(rejected: Mapping[str, Mapping[str, int]]) -> str:
-    rows = [
-        (stage, reason, count)
-        for stage, reasons in rejected.items()
-        for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-    ]
-    return _table(("stage", "reason", "candidates"), rows) if rows else "<p>None.</p>"
+def _failed(jobs: Mapping[str, str]) -> str:
+    return table(("job", "error"), jobs.items(), "Failed jobs") if jobs else ""
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    rows = list(rows)
-    numeric = [
-        bool(rows) and all(isinstance(row[k], int | float | None) for row in rows)
-        for k in range(len(header))
-    ]
-    head = "".join(
-        f'<th class="number">{escape(name)}</th>' if number else f"<th>{escape(name)}</th>"
-        for name, number in zip(header, numeric, strict=True)
+def _repeat(
+    options: Mapping[str, Any], summary: Mapping[str, Any], files: Mapping[str, str]
+) -> str:
+    links = "".join(
+        f'<li><a href="{escape(quote(name))}">{escape(name)}</a>: {escape(what)}</li>'
+        for name, what in files.items()
     )
-    body = "".join(f"<tr>{''.join(map(_cell, row, numeric))}</tr>" for row in rows)
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="scroll">{table}</div>'
+    return "".join(
+        [
+            f"<h3>Files beside this page</h3><ul>{links}</ul>" if links else "",
+            f"<p>Store: <code>{escape(str(summary['store']))}</code></p>",
+            "<h3>Settings</h3>",
+            table(("option", "value"), _spread(options), "Settings"),
+            "<h3>Versions</h3>",
+            table(("package", "version"), package_versions().items(), "Versions"),
+        ]
+    )
 
 
-def _cell(value: Any, number: bool) -> str:
-    if value is None:
-        return "<td>&ndash;</td>"
-    text = f"{value:.3f}" if isinstance(value, float) else escape(str(value))
-    return f'<td class="number">{text}</td>' if number else f"<td>{text}</td>"
+def _spread(options: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Give options within options a row each, under dotted names."""
+    for name, value in options.items():
+        if isinstance(value, Mapping) and value:
+            yield from _spread(value, f"{prefix}{name}.")
+        else:
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+            yield f"{prefix}{name}", str(shown)
