@@ -59,7 +59,7 @@ def test_names_a_truncated_configuration(copy):
 
 
 def test_names_another_kind(copy):
-    with pytest.raises(CheckpointError, match="kind 'flow', not 'gan'"):
+    with pytest.raises(CheckpointError, match="kind 'wyckoff', not 'gan'"):
         read_checkpoint(copy, "gan")
     with pytest.raises(CheckpointError, match="unknown kind of generator 'vae'"):
         generator_class("vae")

@@ -35,6 +35,7 @@ from crystens_flows.generators.wyckoff.recall import Formulas, Memory, Recall
 from crystens_flows.generators.wyckoff.specification import SpecificationModel
 from crystens_flows.generators.wyckoff.starts import known_lattices
 from crystens_flows.generators.wyckoff.training import (
+    require_split,
     symmetric_set,
     train_flow,
     train_recall,
@@ -48,6 +49,12 @@ if TYPE_CHECKING:
 DEFAULT_STEPS = 6_000
 RECALL_SHARE, SPECIFICATION_SHARE = 0.225, 0.75
 """Steps of the models of recall and of specifications for each of the flow network."""
+
+MIN_DISTANCE = 0.5
+"""Sites nearer to each other than this, in angstrom, make a sample be drawn again."""
+
+MAX_ATTEMPTS = 5
+"""How often a sample is drawn at most."""
 
 COORDINATE_DECIMALS = 8
 LATTICE_DECIMALS = 6
@@ -74,15 +81,18 @@ class SamplingSettings:
         Structure types are drawn by this power of how likely they are recalled.
     shaking
         Noise that is put on known crystals that flows start from, in units of that of training.
+    following
+        How far the coordinates of known crystals follow the flow; their lattices follow it whole.
     """
 
-    evaluations: int = 16
+    evaluations: int = 8
     acceleration: float = 4.0
-    temperature: float = 1.0
+    temperature: float = 0.8
     formula_temperature: float = 0.5
     recall: float = 0.95
     power: float = 4.0
-    shaking: float = 0.3
+    shaking: float = 0.1
+    following: float = 0.5
 
 
 class WyckoffGenerator(Generator):
@@ -156,6 +166,8 @@ class WyckoffGenerator(Generator):
         steps = DEFAULT_STEPS if steps is None else steps
         if steps < 1:
             raise InputError(f"steps must be at least 1, not {steps}")
+        for split in ("train", "validation"):
+            require_split(dataset, split)
         data_sha256 = fingerprint_of(dataset, "train", "validation")
         processes = Processes()
         if processes.is_main:
@@ -301,6 +313,8 @@ class WyckoffGenerator(Generator):
         """
         Sample crystals with their Wyckoff positions.
 
+        One whose sites come too near to each other is drawn again, from its own stream.
+
         Parameters
         ----------
         n_samples, seed, start, progress, conditions
@@ -321,7 +335,17 @@ class WyckoffGenerator(Generator):
             self.settings.recall,
             self.settings.power,
         )
-        return self.place(arranger.draw(conditions or Conditions(), streams), streams, progress)
+        crystals: dict[int, SymmetricCrystal] = {}
+        left = list(range(n_samples))
+        for _ in range(MAX_ATTEMPTS):
+            of_left = [streams[k] for k in left]
+            arrangements = arranger.draw(conditions or Conditions(), of_left)
+            placed = self.place(arrangements, of_left, None if crystals else progress)
+            crystals |= dict(zip(left, placed, strict=True))
+            left = [k for k in left if not crystals[k].structure().is_valid(MIN_DISTANCE)]
+            if not left:
+                break
+        return [crystals[k] for k in range(n_samples)]
 
     @torch.no_grad()
     def place(
@@ -390,12 +414,14 @@ class WyckoffGenerator(Generator):
         )
         y = self.network.start_lattice(lattices, normal, tensors)
         evaluations = self.settings.evaluations
-        acceleration = self.settings.acceleration * (~tensors.from_known).to(x.dtype)
+        from_known = tensors.from_known.to(x.dtype)
+        acceleration = self.settings.acceleration * (1 - from_known)
+        followed = 1 - (1 - self.settings.following) * from_known
         for step in range(evaluations):
             t = step / evaluations
             time = torch.full((len(x),), t, dtype=x.dtype, device=self.device)
             velocity, cell = self.network(x, y, time, tensors)
-            ahead = ((1 + acceleration * t) / evaluations).clamp_max(1 - t)
+            ahead = followed * ((1 + acceleration * t) / evaluations).clamp_max(1 - t)
             x = x + ahead[:, None, None] * velocity
             y = y + cell / evaluations
         return x.cpu().numpy(), self.network.parameters_of(y, tensors).cpu().numpy()

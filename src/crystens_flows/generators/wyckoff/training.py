@@ -105,6 +105,22 @@ def _symmetrised(structure: Structure) -> SymmetricCrystal | str:
     return crystal
 
 
+def require_split(dataset: Dataset, split: str) -> None:
+    """
+    Refuse a data set without crystals in a split.
+
+    Raises
+    ------
+    DatasetError
+        If there are none.
+    """
+    if not len(dataset.split.get(split, ())):
+        raise DatasetError(
+            f"the data set has no crystals in split '{split}': give one with splits 'train' and "
+            "'validation'"
+        )
+
+
 def symmetric_set(dataset: Dataset, split: str) -> SymmetricSet:
     """
     Take a split of a data set in the form the networks train on.
