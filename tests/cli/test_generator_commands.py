@@ -77,7 +77,7 @@ def test_settings_of_a_generator_come_from_the_option_or_a_file(crystens, tmp_pa
     for arguments in (["--config", "run.yaml"], ["-o", "mine", "--settings", "{depth: 3}"]):
         result = crystens("train", *arguments)
         assert result.code == 1
-        assert result.err == "error: settings of 'flow': depth is unknown: it has none\n"
+        assert result.err == "error: settings of 'wyckoff': depth is unknown: it has none\n"
         assert not (tmp_path / "mine").exists()
 
 
@@ -101,7 +101,7 @@ def test_training_pauses_in_time_and_goes_on(crystens, tmp_path):
     assert not (tmp_path / "default" / "config.json").exists()
     result = crystens(*command)
     assert result.code == 0, result.err
-    assert "trained: kind 'flow'" in result.err
+    assert "trained: kind 'wyckoff'" in result.err
     assert result.err.endswith("crystens sample --generator ./default\n")
     assert (tmp_path / "default" / "config.json").is_file()
 

@@ -44,7 +44,7 @@ def test_names_what_is_wrong(values, words):
 
 
 def test_the_default_generator_has_no_settings(tmp_path):
-    with pytest.raises(InputError, match="settings of 'flow': depth is unknown: it has none"):
+    with pytest.raises(InputError, match="settings of 'wyckoff': depth is unknown: it has none"):
         train_generator("default", None, tmp_path / "run", settings={"depth": 3})
     assert not (tmp_path / "run").exists()
 
