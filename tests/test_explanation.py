@@ -34,14 +34,16 @@ BEST, SECOND, THIRD, FOURTH, FIFTH = selected_of(40, n_select=5)
 
 def test_what_could_not_be_decoded(candidates):
     assert explain(candidates[6]) == [
-        f"{NAMES[6]}: no structure; sample 6 of campaign 'default', from generator 'wyckoff', seed 0",
+        f"{NAMES[6]}: no structure; sample 6 of campaign 'default', from generator 'wyckoff', "
+        "seed 0",
         "so: rejected by 'decode': no sites",
     ]
 
 
 def test_rejected_by_a_screen(candidates):
     assert explain(candidates[4]) == [
-        f"{NAMES[4]}: LiF, 4 sites; sample 4 of campaign 'default', from generator 'wyckoff', seed 0",
+        f"{NAMES[4]}: LiF, 4 sites; sample 4 of campaign 'default', from generator 'wyckoff', "
+        "seed 0",
         "cgcnn: rejected: charges cannot balance",
         "so: rejected by 'cgcnn': charges cannot balance",
     ]
