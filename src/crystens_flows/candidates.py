@@ -33,6 +33,7 @@ INDEXES: tuple[tuple[str, ...], ...] = (
             *("status", "formula", "chemsys", "elements", "n_sites", "space_group"),
             *("formation_energy_per_atom", "energy_above_hull", "energy_per_atom"),
             *("energy_above_hull_dft", "selection.rank", "relaxation.engine", "schema_version"),
+            "last_updated",
         )
     ),
 )

@@ -262,6 +262,12 @@ class EmbeddedStore(MontyStore):
         """
         return key == self.key
 
+    def version(self) -> tuple[int, int]:
+        """Return what is another after any write, by this process or another one."""
+        self.connect()
+        ((others,),) = self._execute("PRAGMA data_version")
+        return others, self._connection.total_changes  # type: ignore[union-attr]
+
     def _new_id(self, doc: dict, fields: list[str]) -> Any:
         values = [doc[name] for name in fields]
         if fields == [self.key] and isinstance(values[0], str):

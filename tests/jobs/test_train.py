@@ -161,7 +161,7 @@ def test_a_discovery_waits_for_the_end_of_a_chain(few, store):
     run(flow, store, ensure_success=True)
     (trained,) = store.query({"output.stage": "train"})
     sampled = list(store.query({"output.stage": "sample"}))
-    assert trained["index"] == 4
+    assert trained["index"] == STEPS["default"] + 3  # a job for each step of the three networks
     assert [document["output"]["start"] for document in sampled] == [0, 2]
     for document in sampled:
         found = document["output"]["provenance"]["checkpoint_sha256"]

@@ -16,6 +16,7 @@ from crystens_flows.cli import (
     check,
     discover,
     evaluate,
+    explore,
     generate,
     init,
     relax,
@@ -73,6 +74,7 @@ app.command()(generate.sample)
 app.command()(screen.screen)
 app.command()(evaluate.evaluate)
 app.command()(relax.relax)
+app.command()(explore.explore)
 app.command()(check.check)
 app.command()(submit.submit)
 app.command()(campaign.status)

@@ -182,6 +182,7 @@ def show(
     config: Config = None,
 ) -> None:
     """Show all that is known of one candidate, and say why it was chosen or not."""
+    from crystens_flows.document_fields import spread
     from crystens_flows.explanation import explain
     from crystens_flows.stores import open_stores
 
@@ -190,7 +191,7 @@ def show(
     if output_format is OutputFormat.JSON:
         print_records([document], [], output_format)
     else:
-        rows = [{"field": key, "value": value} for key, value in _flat(document)]
+        rows = [{"field": key, "value": value} for key, value in spread(document)]
         if output_format is OutputFormat.TABLE:
             for sentence in explain(found):
                 typer.echo(sentence)
@@ -264,19 +265,3 @@ class _Counted:
         for member in self.members:
             self.n += 1
             yield member
-
-
-def _flat(document: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Spread a document over dotted names; a structure becomes its sites in short."""
-    rows: list[tuple[str, Any]] = []
-    for key, value in document.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, dict) and value.get("@class") == "Structure":
-            from crystens_flows.msonable import structure_from_dict
-
-            rows.append((name, str(structure_from_dict(value))))
-        elif isinstance(value, dict) and value:
-            rows += _flat(value, f"{name}.")
-        else:
-            rows.append((name, value))
-    return rows

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Composition, Lattice, Structure
+from pymatgen.util.coord import pbc_shortest_vectors
 
 from crystens_flows.errors import CheckpointError, DatasetError, InputError, OutputFolderError
 from crystens_flows.generators import load_generator, train_generator
 from crystens_flows.generators.conditions import Conditions
 from crystens_flows.generators.wyckoff.generator import WyckoffGenerator
+from crystens_flows.generators.wyckoff.positions import space_group
 from crystens_flows.representation import decode
 from crystens_flows.representation.space_group import symmetry_dataset
 from crystens_flows.screening.validity import structural_validity
@@ -61,10 +63,20 @@ def test_a_sample_depends_on_seed_and_index_alone(generator):
 
 
 def test_samples_decode_and_have_the_space_group_they_state(generator):
-    """Or one above it, where free coordinates come to lie in a special place."""
+    """Or one that contains it, where free coordinates come to lie in a special place."""
     for decoded in decode(generator.sample(12, seed=0)):
         assert decoded.structure is not None, decoded.reason
         structure = decoded.structure
+        metric = structure.lattice.matrix @ structure.lattice.matrix.T
+        group = space_group(decoded.space_group)
+        for rotation, translation in zip(group.rotations, group.translations, strict=True):
+            assert np.allclose(rotation.T @ metric @ rotation, metric, atol=1e-3)
+            moved = structure.frac_coords @ rotation.T + translation
+            _, squared = pbc_shortest_vectors(
+                structure.lattice, moved, structure.frac_coords, return_d2=True
+            )
+            assert squared.min(1).max() < 1e-5
+            assert [structure[k].specie for k in squared.argmin(1)] == structure.species
         found = symmetry_dataset(
             structure.lattice.matrix,
             structure.frac_coords,
@@ -72,7 +84,7 @@ def test_samples_decode_and_have_the_space_group_they_state(generator):
             1e-3,
         )
         assert found is not None
-        assert found.number >= decoded.space_group
+        assert len(found.rotations) >= len(group.rotations)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +173,7 @@ from dataclasses import replace
 from crystens_flows.datasets import shipped
 from crystens_flows.generators import trainer
 from crystens_flows.generators.wyckoff.generator import WyckoffGenerator
+from crystens_flows.generators.wyckoff.positions import space_group
 
 trainer.SAVE_SECONDS = 0.0
 data = shipped()
