@@ -1,9 +1,10 @@
 # make demo   sets everything up and runs the whole pipeline on the embedded store
 # make test   sets up what the tests need and runs them in two processes (PYTEST_ARGS='-n 0': one)
-# make test-browser  installs Chromium and opens the report of a run in it
+# make test-browser  installs Chromium and opens the report of a run and the explorer in it
 # make test-gpaw  installs GPAW, a DFT code, and relaxes with it (some minutes)
 # make test-slurm  installs SLURM and runs campaigns through it, with both workflow managers
 # make test-faults  kills workers, runners and databases, fills disks, and looks for what is lost
+# make docs   builds the pages in docs/ as a site, and says where it is
 # make bench  prints speeds, memory and quality
 # make bench-cluster  the same of stores and workflow managers, with a MongoDB (an hour or more)
 
@@ -19,7 +20,7 @@ CLUSTER_BENCHMARKS := builder queries 'scale --samples 1000 10000 --stages sampl
 RUN_BENCHMARK = set -- $$each; echo "== $$*"; name=$$1; shift; $(BIN)/python benchmarks/$$name.py "$$@"
 TWO_AT_A_TIME := $(if $(findstring no:xdist,$(PYTEST_ARGS)),,-n 2 --dist worksteal)
 
-.PHONY: setup demo test test-browser test-gpaw test-slurm test-faults lint bench bench-cluster clean help
+.PHONY: setup demo test test-browser test-gpaw test-slurm test-faults lint docs bench bench-cluster clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -43,7 +44,8 @@ test: setup
 
 test-browser: setup
 	@./scripts/ensure-packages.sh chromium
-	$(BIN)/python -m pytest tests/report/test_browser.py $(PYTEST_ARGS)
+	CRYSTENS_FLOWS_BROWSER_TESTS=1 $(BIN)/python -m pytest tests/report/test_browser.py \
+		tests/explore/test_explore_browser.py $(PYTEST_ARGS)
 
 test-gpaw: setup
 	@./scripts/ensure-packages.sh gcc libc6-dev libxc-dev libopenblas-dev
@@ -67,6 +69,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: setup
+	$(BIN)/sphinx-build -E -q -W --keep-going -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
 bench: setup
 	@for each in $(BENCHMARKS); do $(RUN_BENCHMARK) || exit 1; done
 
@@ -75,4 +81,4 @@ bench-cluster: setup
 	@for each in $(CLUSTER_BENCHMARKS); do $(RUN_BENCHMARK) || exit 1; done
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist tests/mongo_server/lib
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist docs/_build tests/mongo_server/lib

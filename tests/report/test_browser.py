@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import io
-import shutil
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from pymatgen.core import Structure
 from report_run import OPTIONS, candidates, summary
 
+from browsing import SIZES, browser, drawn, fits, opened, pixels, serious_faults
 from crystens_flows.report import render_report
 from crystens_flows.report.samples import compare
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-WEBGL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-NO_WEBGL = "HTMLCanvasElement.prototype.getContext = () => null"
-SIZES = {"laptop": (1280, 900), "phone": (375, 812)}
+__all__ = ["browser"]
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="Playwright is not installed: pip install playwright"
-)
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="Chromium is not installed: make test-browser installs it"
-)
+NO_WEBGL = "HTMLCanvasElement.prototype.getContext = () => null"
 
 
 @pytest.fixture(scope="module")
@@ -43,43 +33,6 @@ def address(documents, tmp_path_factory):
     return path.as_uri()
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=WEBGL)
-        yield found
-        found.close()
-
-
-def opened(browser, address, size="laptop", script=None, **options):
-    """Open the page; return it, what it said and what it asked for."""
-    width, height = SIZES[size]
-    page = browser.new_page(viewport={"width": width, "height": height}, **options)
-    said: list[str] = []
-    asked: list[str] = []
-    page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: said.append(f"error: {error}"))
-    page.on("request", lambda request: asked.append(request.url))
-    if script is not None:
-        page.add_init_script(script)
-    page.goto(address)
-    return page, said, asked
-
-
-def drawn(page):
-    """Scroll to each viewer in turn and return them when all are drawn."""
-    for viewer in page.query_selector_all(".viewer"):
-        viewer.scroll_into_view_if_needed()
-        page.wait_for_selector(f"#{viewer.get_attribute('id')}[data-drawn]")
-    page.wait_for_timeout(300)
-    return page.query_selector_all(".viewer")
-
-
-def pixels(element):
-    with Image.open(io.BytesIO(element.screenshot())) as image:
-        return np.asarray(image.convert("RGB")).reshape(-1, 3)
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
 def test_structures_are_drawn_and_nothing_is_loaded(browser, address, documents, size, scheme):
@@ -90,8 +43,8 @@ def test_structures_are_drawn_and_nothing_is_loaded(browser, address, documents,
         canvas = viewer.query_selector("canvas")
         assert canvas.get_attribute("aria-label").endswith("drawn in three dimensions")
         assert len(np.unique(pixels(viewer.query_selector(".stage")), axis=0)) > 200
-    # the page itself does not scroll sideways
-    assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[size][0]
+    assert fits(page, size)
+    assert serious_faults(page) == []
     assert said == []
     assert asked == [address]
     page.close()

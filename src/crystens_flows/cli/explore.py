@@ -10,7 +10,7 @@ import typer
 
 from crystens_flows.cli.options import Config, StoreSpec
 from crystens_flows.cli.output import say
-from crystens_flows.errors import InputError
+from crystens_flows.errors import InputError, import_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +40,8 @@ def explore(
     config: Config = None,
 ) -> None:
     """Serve a page on the candidates of a store: search, crystals, hulls, progress; read-only."""
+    for module in ("flask", "waitress"):
+        import_extra(module, "explore", "the explorer")
     from waitress.server import create_server
 
     from crystens_flows.explore import create_app

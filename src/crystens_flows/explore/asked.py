@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlencode
+
+from werkzeug.datastructures import MultiDict
 
 from crystens_flows.candidate_filters import RANGES, filter_criteria
 from crystens_flows.errors import InputError
@@ -22,18 +24,6 @@ SHOWN = (
 
 _TEXTS = ("formula", "chemsys", "elements", "without_elements", "campaign", "engine")
 _LARGEST_PAGE = 10**6
-
-
-class Arguments(Protocol):
-    """The arguments of an address, as Flask has them."""
-
-    def get(self, name: str, default: str = "") -> str:
-        """Return the first value of a name."""
-        ...
-
-    def getlist(self, name: str) -> list[str]:
-        """Return all values of a name."""
-        ...
 
 
 @dataclass
@@ -93,7 +83,7 @@ class Asked:
         return urlencode(pairs)
 
 
-def read(arguments: Arguments) -> Asked:
+def read(arguments: MultiDict[str, str]) -> Asked:
     """
     Read the arguments of an address.
 
@@ -166,7 +156,7 @@ def _take(asked: Asked, name: str, value: Any) -> None:
         asked.filters[name] = value
 
 
-def _bound(asked: Asked, arguments: Arguments, name: str) -> float | None:
+def _bound(asked: Asked, arguments: MultiDict[str, str], name: str) -> float | None:
     text = arguments.get(name, "").strip()
     if not text:
         return None

@@ -78,8 +78,11 @@ def _binary(diagram: HullDiagram, url: str) -> str:
 
 def _ternary(diagram: HullDiagram, url: str) -> str:
     tall = _SIDE * 3**0.5 / 2
-    corners = ((_MARGIN, _MARGIN + tall), (_MARGIN + _SIDE, _MARGIN + tall))
-    corners = (*corners, (_MARGIN + _SIDE / 2, float(_MARGIN)))
+    corners = (
+        (float(_MARGIN), _MARGIN + tall),
+        (float(_MARGIN + _SIDE), _MARGIN + tall),
+        (_MARGIN + _SIDE / 2, float(_MARGIN)),
+    )
 
     def place(phase: Phase) -> tuple[float, float]:
         parts = list(zip(phase.fractions, corners, strict=True))

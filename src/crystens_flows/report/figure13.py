@@ -75,7 +75,9 @@ def save_figure(records: Sequence[Mapping[str, Any]], path: Path) -> None:
         temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as exc:
-        raise OutputFolderError(f"cannot write {path}: {exc.strerror or exc}") from exc
+        raise OutputFolderError(
+            f"cannot write {path}: {exc.strerror or exc}: give another file"
+        ) from exc
 
 
 def check_format(path: Path) -> str:
@@ -134,7 +136,9 @@ def _rendered(records: Sequence[Mapping[str, Any]], kind: str) -> bytes:
 
     shown = [record for record in records if record["E0"] is not None or record["E4"] is not None]
     if not shown:
-        raise InputError("no candidate has energies of a relaxation: there is nothing to plot")
+        raise InputError(
+            "no candidate has energies of a relaxation: there is nothing to plot, relax some first"
+        )
     buffer = io.BytesIO()
     # without the date the same records give the same file
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[kind]

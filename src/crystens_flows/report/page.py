@@ -168,7 +168,10 @@ def _changes(records: Sequence[Mapping[str, Any]]) -> str:
         parts.append(f'<p class="warning">Energies and pressures marked so were {STAND_IN}.</p>')
     drawn = [r for r in records if r["E0"] is not None or r["E4"] is not None][:FIGURE_ROWS]
     if drawn:
-        parts.append(f'<div class="scroll figure">{inline_svg(drawn)}</div>')
+        parts.append(
+            '<div class="scroll figure" tabindex="0" role="region" '
+            f'aria-label="Changes by relaxation, drawn">{inline_svg(drawn)}</div>'
+        )
     if len(drawn) == FIGURE_ROWS < len(records):
         parts.append(f"<p>The figure shows the first {FIGURE_ROWS}, the table all.</p>")
     header = (

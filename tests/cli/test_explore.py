@@ -1,0 +1,101 @@
+"""The command that serves a store: it answers, follows the store, and ends when it is told to."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from crystens_flows.cli import app
+from crystens_flows.errors import InputError, StoreError
+from crystens_flows.stores import open_stores
+
+SERVE = (
+    # a process that a shell put in the background takes no SIGINT
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "import sys; from crystens_flows.cli import main; sys.argv[0] = 'crystens'; main()"
+)
+
+
+def document(number):
+    return {
+        "candidate_id": f"c-{number:03}",
+        "campaign": "mine",
+        "index": number,
+        "status": "decoded",
+        "formula": "NaCl",
+        "last_updated": datetime.now(tz=UTC),
+    }
+
+
+def page(address):
+    with urllib.request.urlopen(address, timeout=30) as answer:
+        return answer.read().decode()
+
+
+def test_serves_a_store_and_follows_it(tmp_path):
+    stores = open_stores(tmp_path / "store")
+    stores.candidates.store.update([document(0)])
+    arguments = ["explore", "--store", str(tmp_path / "store"), "--port", "0", "--interval", "0.2"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE, *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )
+    try:
+        said = process.stderr.readline()
+        address = re.search(r"http://127\.0\.0\.1:\d+/", said)[0]
+        end = time.monotonic() + 30
+        while "c-000" not in page(address) and time.monotonic() < end:
+            time.sleep(0.2)
+        assert "c-000" in page(address)
+        stores.candidates.store.update([document(1)])
+        while "c-001" not in page(address) and time.monotonic() < end:
+            time.sleep(0.2)
+        assert "c-001" in page(address)
+        # the store is as it was: nothing was written to it
+        assert stores.candidates.count() == 2
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=30)
+    assert process.returncode in (0, 130)
+    assert "Traceback" not in rest
+    assert not list(Path(tmp_path).glob("crystens-explore-*"))
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["explore", *arguments])
+
+
+def test_what_cannot_be_served_is_named(tmp_path):
+    assert isinstance(run("--store", str(tmp_path / "none")).exception, StoreError)
+    open_stores(tmp_path / "store").close()
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        result = run("--store", str(tmp_path / "store"), "--port", str(port))
+    assert isinstance(result.exception, InputError)
+    assert f"cannot listen at 127.0.0.1, port {port}" in str(result.exception)
+    assert "--port" in str(result.exception)
+
+
+@pytest.mark.parametrize("content", [None, "nothing: known"])
+def test_a_wrong_campaign_file_is_named_before_anything_is_served(tmp_path, content):
+    file = tmp_path / "campaign.yaml"
+    if content is not None:
+        file.write_text(content)
+    open_stores(tmp_path / "store").close()
+    result = run("--store", str(tmp_path / "store"), "--campaign", str(file))
+    assert result.exit_code != 0
+    assert "campaign.yaml" in f"{result.output}{result.exception}"
