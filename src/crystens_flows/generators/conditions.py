@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -55,6 +56,10 @@ class Conditions(BaseModel):
             raise InputError(f"a cell has 1 to {MAX_SITES} sites, not {self.n_sites}")
         if self.space_group is not None and not 1 <= self.space_group <= 230:
             raise InputError(f"space groups go from 1 to 230, not {self.space_group}")
+        for name in ("formation_energy_per_atom", "band_gap"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise InputError(f"{name} is {value}: give a finite number of eV")
         if self.band_gap is not None and self.band_gap < 0:
             raise InputError(f"a band gap is not negative: {self.band_gap} eV")
         if not 0 <= self.guidance <= 20:
@@ -63,7 +68,7 @@ class Conditions(BaseModel):
         if sites is not None and group is not None and not can_hold(group, (sites,)):
             raise InputError(
                 f"space group {group} cannot hold {sites} sites in a primitive cell: its Wyckoff "
-                "positions have other multiplicities"
+                "positions have other multiplicities; ask for another number or group"
             )
         if self.formula is not None and not self.compositions:
             raise InputError(self._why_no_composition())
@@ -172,7 +177,8 @@ class Conditions(BaseModel):
         number = "" if self.n_sites is None else f" with {self.n_sites} sites"
         return (
             f"space group {self.space_group} cannot hold {self.formula}{number} in a primitive "
-            f"cell of at most {MAX_SITES} sites: its Wyckoff positions have other multiplicities"
+            f"cell of at most {MAX_SITES} sites: its Wyckoff positions have other multiplicities; "
+            "ask for another group"
         )
 
 

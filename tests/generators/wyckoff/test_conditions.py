@@ -1,5 +1,7 @@
 """Conditions: what is refused, and what samples then have."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -50,6 +52,8 @@ def counts(specification):
         ({"n_sites": 6, "space_group": 62}, "space group 62 cannot hold 6 sites"),
         ({"space_group": 231}, "from 1 to 230"),
         ({"band_gap": -1.0}, "not negative"),
+        ({"band_gap": math.inf}, "band_gap is inf: give a finite number"),
+        ({"formation_energy_per_atom": math.nan}, "formation_energy_per_atom is nan"),
         ({"guidance": 30.0}, "from 0 to 20"),
     ],
 )

@@ -157,6 +157,21 @@ def test_what_is_asked_for_bounds_what_is_recalled(known, memory):
     assert not memory.recall((19, 35), (1, 1), group=62)[1].any()
 
 
+def test_types_in_which_the_formula_is_known_are_less_likely_or_left_out(known, memory):
+    salt = known.crystal(index_of(known, "NaCl"))
+    numbers, counts = reduced(composition(salt.numbers, salt.multiplicities))
+    found, likely = memory.recall(numbers, counts)
+    same = found.types == known.type_number(salt)
+    assert likely[same].sum() > 0
+    assert likely[~same].sum() > 0
+    _, less = memory.recall(numbers, counts, known=0.1)
+    weights = likely * np.where(same, 0.1, 1.0)
+    assert np.allclose(less, weights / weights.sum())
+    _, none = memory.recall(numbers, counts, known=0.0)
+    assert not none[same].any()
+    assert np.allclose(none[~same], likely[~same] / likely[~same].sum())
+
+
 def test_likelihoods_are_those_of_a_loop(known, memory):
     """Each formula against each candidate by itself."""
     formulas = Formulas.of(known, known)
@@ -217,7 +232,7 @@ def test_a_flow_starts_near_its_known_crystal(known, memory):
 def arranger(memory):
     torch.manual_seed(1)
     model = SpecificationModel(width=24, layers=2, heads=2).double().eval()
-    return Arranger(memory, model, 1.0, 1.0, recall=1.0, power=4.0)
+    return Arranger(memory, model, 1.0, 1.0, recall=1.0, power=4.0, known=0.1)
 
 
 def streams(n, seed=0):
@@ -250,7 +265,9 @@ def test_arrangements_have_what_is_asked_for(arranger):
 
 def test_recalled_arrangements_start_from_known_crystals(arranger):
     assert all(made.start for made in arranger.draw(Conditions(formula="KBr"), streams(6)))
-    written = Arranger(arranger.memory, arranger.specification, 1.0, 1.0, recall=0.0, power=4.0)
+    written = Arranger(
+        arranger.memory, arranger.specification, 1.0, 1.0, recall=0.0, power=4.0, known=0.1
+    )
     groups = {made.space_group for made in written.draw(Conditions(formula="KBr"), streams(30))}
     assert groups - {225, 221, 186}
 

@@ -62,6 +62,9 @@ class Arranger:
     power
         Structure types are drawn by this power of how likely they are recalled, and the known
         crystals of a type in proportion to how likely they are.
+    known
+        What is left of how likely a structure type is in which a formula that is asked for is
+        known; where none is asked for, such types are not recalled at all.
     """
 
     memory: Memory
@@ -70,6 +73,7 @@ class Arranger:
     formula_temperature: float
     recall: float
     power: float
+    known: float
 
     def draw(
         self, conditions: Conditions, streams: Sequence[np.random.Generator]
@@ -125,7 +129,11 @@ class Arranger:
             return None
         elements, counts = reduced(atoms)
         found, likely = self.memory.recall(
-            elements, counts, group=conditions.space_group, sites=conditions.n_sites
+            elements,
+            counts,
+            group=conditions.space_group,
+            sites=conditions.n_sites,
+            known=self.known if conditions.formula is not None else 0.0,
         )
         if not likely.any():
             return None

@@ -79,6 +79,9 @@ class SamplingSettings:
         counts of the formula; else the specification model writes it.
     power
         Structure types are drawn by this power of how likely they are recalled.
+    known
+        What is left of how likely a structure type is in which a formula that is asked for is
+        known; where none is asked for, known crystals are not made again.
     shaking
         Noise that is put on known crystals that flows start from, in units of that of training.
     following
@@ -91,6 +94,7 @@ class SamplingSettings:
     formula_temperature: float = 0.5
     recall: float = 0.95
     power: float = 4.0
+    known: float = 0.1
     shaking: float = 0.1
     following: float = 0.5
 
@@ -334,6 +338,7 @@ class WyckoffGenerator(Generator):
             self.settings.formula_temperature,
             self.settings.recall,
             self.settings.power,
+            self.settings.known,
         )
         crystals: dict[int, SymmetricCrystal] = {}
         left = list(range(n_samples))

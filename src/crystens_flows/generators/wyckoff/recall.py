@@ -281,6 +281,7 @@ class Memory:
         group: int | None = None,
         sites: int | None = None,
         type_number: int | None = None,
+        known: float = 1.0,
     ) -> tuple[Candidates, np.ndarray]:
         """
         Find how likely a formula is arranged like each known crystal of another formula.
@@ -292,6 +293,8 @@ class Memory:
         group, sites, type_number
             Space group, number of sites and structure type that the crystal is to have; any if
             None.
+        known
+            What is left of how likely a structure type is in which the formula itself is known.
 
         Returns
         -------
@@ -301,6 +304,9 @@ class Memory:
         wanted = tuple(counts)
         found = self.known.candidates(wanted)
         left = found.formulas != self.known.formula_number(elements, counts)
+        repeated = np.isin(found.types, found.types[~left])
+        if known == 0:
+            left &= ~repeated
         for value, of_candidates in (
             (group, found.groups),
             (sites, found.sites),
@@ -317,4 +323,5 @@ class Memory:
         query = self.model(numbers.to(device), amounts.to(device))[:, : len(wanted)]
         score = self.model.likeness(query, self._points[wanted])[0].cpu().numpy()
         weight = np.where(left, np.exp(score - score[left].max()), 0.0)
+        weight[repeated] *= known
         return found, weight / weight.sum()
