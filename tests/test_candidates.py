@@ -10,7 +10,7 @@ from pymatgen.core import Structure
 
 from crystens_flows.builders import CandidateBuilder
 from crystens_flows.candidates import RECORD_FIELDS, CandidateStore, export, nested_value
-from crystens_flows.errors import InputError, OutputFolderError
+from crystens_flows.errors import InputError, OutputFolderError, StoreError
 from crystens_flows.export_format import ExportFormat
 from crystens_flows.schemas import CandidateDocument, CandidateStatus
 from crystens_flows.stores import open_stores
@@ -216,6 +216,13 @@ def test_get_and_documents(candidates, documents):
     assert found in list(candidates.documents(campaign="a"))
     with pytest.raises(InputError, match=r"no candidate 'c-0'.*candidates query"):
         candidates.get("c-0")
+    changed = next(dict(doc) for doc in documents if doc["candidate_id"] == identifier)
+    candidates.store.update([changed | {"n_sites": "many"}])
+    told = rf"candidate {identifier} is not as this version .*\(field n_sites\).*upgrade"
+    with pytest.raises(StoreError, match=told):
+        candidates.get(identifier)
+    with pytest.raises(StoreError, match=told):
+        list(candidates.documents(campaign="a"))
 
 
 def test_dataframe(candidates, documents):

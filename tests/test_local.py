@@ -357,6 +357,16 @@ def test_a_line_half_written_is_left_out(tmp_path):
     assert log.read_bytes() == whole
 
 
+@pytest.mark.parametrize("line", ["nonsense", "[]", '{"job": "a:1"}', "3"])
+def test_a_damaged_line_is_named(tmp_path, line):
+    flow = add(tmp_path / "notes", "a", 1)
+    local.run(flow, job_store(tmp_path), tmp_path / "run")
+    with (tmp_path / "run" / "progress.jsonl").open("ab") as log:
+        log.write(b"\xff" + line.encode() + b"\n" if line == "nonsense" else f"{line}\n".encode())
+    with pytest.raises(OutputFolderError, match=r"run/progress\.jsonl cannot be read .*damaged"):
+        local.run(flow, job_store(tmp_path), tmp_path / "run")
+
+
 def test_killed_again_and_again_by_another_process(tmp_path):
     code = (
         "import sys; from local_jobs import everything; from crystens_flows import local;"

@@ -119,7 +119,10 @@ def check_sort(name: Any) -> str:
         If candidates have no such field, or it is not one value.
     """
     if check_field(name) in _NOT_SORTED:
-        raise InputError(f"candidates cannot be sorted by {name!r}, which is more than one value")
+        raise InputError(
+            f"candidates cannot be sorted by {name!r}, which is more than one value: take "
+            "a number or a text, e.g. energy_above_hull"
+        )
     return str(name)
 
 

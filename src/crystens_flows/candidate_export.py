@@ -118,7 +118,9 @@ def export(
             return _one_file(candidates, folder, kind)
         return _a_file_each(candidates, folder, kind)
     except OSError as exc:
-        raise OutputFolderError(f"cannot write to {folder}: {exc.strerror}") from exc
+        raise OutputFolderError(
+            f"cannot write to {folder}: {exc.strerror}: give another folder"
+        ) from exc
 
 
 def _a_file_each(
@@ -131,7 +133,10 @@ def _a_file_each(
             without.append(identifier)
             continue
         if not _FILE_NAME.fullmatch(identifier):
-            raise InputError(f"candidate {identifier!r} cannot be the name of a file")
+            raise InputError(
+                f"candidate {identifier!r} cannot be the name of a file: export to one file, "
+                "extxyz or csv"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{identifier}{kind.suffix}"
         with _new_file(path) as stream:

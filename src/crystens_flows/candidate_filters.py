@@ -200,7 +200,9 @@ def _range(name: str, value: Any) -> dict[str, Any]:
         if isinstance(bound, bool) or not isinstance(bound, int | float):
             raise InputError(f"{name}: {bound!r} is no number")
         if math.isnan(bound) or (isinstance(bound, int) and abs(bound) >= 2**63):
-            raise InputError(f"{name}: {bound} cannot be compared with")
+            raise InputError(
+                f"{name}: {bound} cannot be compared with: give a number, whole ones below 2**63"
+            )
         condition[operator] = float(bound) if isinstance(bound, float) else int(bound)
     return condition
 
@@ -235,7 +237,7 @@ def reduced_formula(formula: str) -> str:
             composition = Composition(composition.get_integer_formula_and_factor()[0])
         return str(composition.reduced_formula)
     except (ValueError, KeyError, TypeError, OverflowError, ZeroDivisionError) as exc:
-        raise InputError(f"formula {given!r} cannot be read: {exc}") from exc
+        raise InputError(f"formula {given!r} cannot be read: {exc}; write e.g. NaCl") from exc
 
 
 def symbols(elements: Sequence[str]) -> list[str]:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from maggma.core import Sort, Store
 from monty.json import MSONable
+from pydantic import ValidationError
 
 from crystens_flows.candidate_criteria import check_field, check_members, check_sort, check_text
 from crystens_flows.candidate_export import RECORD_FIELDS, export, nested_value
 from crystens_flows.candidate_filters import Filters, filter_criteria
 from crystens_flows.candidate_writes import is_mongo, stamped, write_unchanged
-from crystens_flows.errors import CrystensError, InputError
+from crystens_flows.errors import CrystensError, InputError, StoreError
 from crystens_flows.schemas import CandidateDocument
 from crystens_flows.schemas.candidate import SCHEMA_VERSION
 from crystens_flows.schemas.candidate_versions import upgraded
@@ -134,7 +135,7 @@ class CandidateStore(MSONable):
             check_sort(sort)
         if any(type(number) is not int or not 0 <= number < 2**31 for number in (limit, skip)):
             raise InputError(
-                "limit and skip must be whole numbers and not negative: "
+                "limit and skip must be whole numbers, not negative and below 2**31: "
                 f"limit={limit!r}, skip={skip!r}"
             )
         wanted = None if properties is None else _projection(properties)
@@ -227,9 +228,11 @@ class CandidateStore(MSONable):
         ------
         InputError
             If a filter or field does not exist or a value of it is not one.
+        StoreError
+            If a document is not as this version stores candidates, when it is come to.
         """
         found = self.query(sort=sort, descending=descending, limit=limit, skip=skip, **filters)
-        return (CandidateDocument.model_validate(doc) for doc in found)
+        return (_validated(doc) for doc in found)
 
     def get(self, candidate_id: str) -> CandidateDocument:
         """
@@ -244,6 +247,8 @@ class CandidateStore(MSONable):
         ------
         InputError
             If there is no such candidate.
+        StoreError
+            If its document is not as this version stores candidates.
         """
         check_text(candidate_id, "candidate_id")
         doc = self.store.query_one({"candidate_id": candidate_id})
@@ -253,7 +258,7 @@ class CandidateStore(MSONable):
                 "`crystens candidates query` lists those there are"
             )
         doc.pop("_id", None)
-        return CandidateDocument.model_validate(doc)
+        return _validated(doc)
 
     def upgrade(self) -> UpgradeSummary:
         """
@@ -359,3 +364,15 @@ def _projection(properties: Sequence[str]) -> dict[str, int]:
         if any(name[:end] in names for end, character in enumerate(name) if character == ".")
     }
     return dict.fromkeys(sorted(names - inner), 1)
+
+
+def _validated(doc: dict[str, Any]) -> CandidateDocument:
+    try:
+        return CandidateDocument.model_validate(doc)
+    except ValidationError as exc:
+        where = ".".join(map(str, exc.errors()[0]["loc"]))
+        raise StoreError(
+            f"candidate {doc.get('candidate_id')} is not as this version stores candidates (field "
+            f"{where}): run `crystens candidates upgrade`, or read it with the version that wrote "
+            "it"
+        ) from exc

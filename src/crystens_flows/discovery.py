@@ -47,7 +47,8 @@ def prepare_folder(folder: Path, options: BaseModel, command: str = "crystens di
         wanted = options.model_dump()
         if not isinstance(earlier, dict):
             raise OutputFolderError(
-                f"{file} cannot be read: give another folder with -o, or remove {folder}"
+                f"{file} cannot be read: give another folder (-o, or 'folder' of a campaign), or "
+                f"remove {folder}"
             )
         differing = sorted(
             k for k in wanted.keys() | earlier.keys() if earlier.get(k) != wanted.get(k)
@@ -55,14 +56,15 @@ def prepare_folder(folder: Path, options: BaseModel, command: str = "crystens di
         if differing:
             what = ", ".join(f"{k} {earlier.get(k)}, not {wanted.get(k)}" for k in differing)
             raise OutputFolderError(
-                f"{folder} is in use by a run with {what}: give another folder with -o, or "
-                "remove it"
+                f"{folder} is in use by a run with {what}: give another folder (-o, or 'folder' "
+                "of a campaign), or remove it"
             )
         return
     temporary = folder / f".{OPTIONS_FILE}.tmp"
     if folder.exists() and (not folder.is_dir() or any(f != temporary for f in folder.iterdir())):
         raise OutputFolderError(
-            f"{folder} is in use and holds no run of '{command}': give another folder with -o"
+            f"{folder} is in use and holds no run of '{command}': give another folder (-o, or "
+            "'folder' of a campaign)"
         )
     folder.mkdir(parents=True, exist_ok=True)
     write_options(folder, options)

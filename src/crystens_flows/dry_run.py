@@ -110,7 +110,7 @@ def vasp_inputs(maker: Maker, structure: Structure) -> Iterator[VaspInput]:
         except (ValueError, KeyError, AttributeError, TypeError, RuntimeError) as exc:
             raise InputError(
                 f"{step.name}: no input of VASP can be made of {structure.composition.formula}: "
-                f"{' '.join(str(exc).split())}"
+                f"{' '.join(str(exc).split())}; leave it out"
             ) from exc
         kpoints = inputs.get("KPOINTS")
         yield VaspInput(

@@ -137,7 +137,10 @@ def run(
                 runner.report("")
                 return runner.summary
     except OSError as exc:
-        raise OutputFolderError(f"output folder {folder}: {exc.strerror or exc}") from exc
+        raise OutputFolderError(
+            f"output folder {folder}: {exc.strerror or exc}: make it possible to write there, "
+            "or give another one"
+        ) from exc
 
 
 class _HoldingStore(_JobStore):

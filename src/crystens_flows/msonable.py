@@ -86,7 +86,10 @@ def check_classes(content: Any, allowed: frozenset[tuple[str, str]] = STRUCTURE_
             and "@class" in value
             and not _is_in(allowed, value["@module"], value["@class"])
         ):
-            raise InputError(f"{_named(value)} is no class that is read from documents of others")
+            raise InputError(
+                f"{_named(value)} is no class that is read from documents of others: "
+                "docs/security.md says which are"
+            )
 
 
 def _dictionaries(content: Any) -> Iterator[dict[Any, Any]]:
@@ -179,9 +182,15 @@ def flow_from_dict(content: dict[str, Any]) -> Flow:
     for value in _dictionaries(content):
         if "@module" in value and ("@class" in value or "@callable" in value):
             if not _is_of_flows(value["@module"]):
-                raise InputError(f"{_named(value)} is of no package that flows are made of")
+                raise InputError(
+                    f"{_named(value)} is of no package that flows are made of: import it first, if "
+                    "the flow is yours"
+                )
             if "@callable" in value and not _is_function_of_flows(value):
-                raise InputError(f"{_named(value)} is no function that flows are made of")
+                raise InputError(
+                    f"{_named(value)} is no function that flows are made of: define it in a module "
+                    "that is imported"
+                )
     return MontyDecoder().process_decoded(content)
 
 

@@ -130,7 +130,10 @@ def run_relax(
 
     structures = [each.structure for each in given if each.structure is not None]
     if not structures:
-        raise InputError(f"none of the {len(given)} structures can be relaxed")
+        first = f" ({given[0].entry}: {given[0].reason})" if given else ""
+        raise InputError(
+            f"none of the {len(given)} structures can be relaxed{first}: give some that can be read"
+        )
     provenance = provenance_of_structures(structures, options.campaign)
     options = options.model_copy(update={"structures_sha256": provenance.checkpoint_sha256})
     maker = options.maker()

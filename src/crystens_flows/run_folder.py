@@ -31,6 +31,28 @@ _HELD: set[Path] = set()
 _OURS = {LOG_FILE, LOCK_FILE, TEXT_LOG, JOBS_FOLDER, STORE_FOLDER, f"{FLOW_FILE}.new"}
 
 
+def unreadable(path: Path, exc: Exception) -> OutputFolderError:
+    """
+    Say that a file of a run is damaged.
+
+    Parameters
+    ----------
+    path
+        The file.
+    exc
+        What reading it raised.
+
+    Returns
+    -------
+    OutputFolderError
+        To be raised.
+    """
+    return OutputFolderError(
+        f"{path} cannot be read ({exc}): it is damaged or of another version; give another "
+        "output folder"
+    )
+
+
 class ProgressLog:
     """
     One line for each change of state of a job, on disk before anything builds on it.
@@ -56,7 +78,11 @@ class ProgressLog:
             if not line.endswith(b"\n"):
                 break
             whole += len(line)
-            self._note(json.loads(line))
+            try:
+                self._note(json.loads(line))
+            except (ValueError, KeyError, TypeError) as exc:
+                self._stream.close()
+                raise unreadable(self.path, exc) from exc
         self._stream.truncate(whole)  # a line that was being written when the process was killed
         return self
 
@@ -133,10 +159,7 @@ def kept_flow(flow: Flow | Job | list[Job], folder: Path, settings: Any) -> Flow
         content = json.loads(path.read_text())
         kept, before = flow_from_dict(content["flow"]), content["settings"]
     except (ValueError, KeyError, TypeError, ImportError, AttributeError, InputError) as exc:
-        raise OutputFolderError(
-            f"{path} cannot be read ({exc}): it is damaged or of another version; give another "
-            "output folder"
-        ) from exc
+        raise unreadable(path, exc) from exc
     _refuse_other(folder, before or {}, settings or {})
     return kept
 

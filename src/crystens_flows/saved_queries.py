@@ -72,7 +72,10 @@ def save_query(name: str, options: Mapping[str, Any]) -> Path:
         temporary.write_text(yaml.safe_dump(dict(options), sort_keys=False, allow_unicode=True))
         temporary.replace(file)
     except OSError as exc:
-        raise OutputFolderError(f"cannot write {file}: {exc.strerror}") from exc
+        raise OutputFolderError(
+            f"cannot write {file}: {exc.strerror}: make it possible to write there, or keep the "
+            "options in a file for --config"
+        ) from exc
     return file
 
 

@@ -47,7 +47,7 @@ class CrystensSettings(BaseSettings):
             return named
         try:
             from_file = yaml.safe_load(path.read_text()) or {}
-        except yaml.YAMLError as exc:
+        except (UnicodeDecodeError, yaml.YAMLError) as exc:
             # the reader's own words quote the file, which may hold a password
             mark = getattr(exc, "problem_mark", None)
             where = f", line {mark.line + 1}" if mark is not None else ""
@@ -81,7 +81,8 @@ def get_settings() -> CrystensSettings:
     except ValidationError as exc:
         first = exc.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
+        wrong = "unknown" if first["type"] == "extra_forbidden" else first["msg"]
         raise CrystensError(
-            f"settings: {where + ': ' if where else ''}{first['msg']} "
+            f"settings: {where + ': ' if where else ''}{wrong.removeprefix('Value error, ')} "
             f"(known settings: {', '.join(CrystensSettings.model_fields)})"
         ) from None  # pydantic quotes the values, and a store may have a password in it

@@ -81,13 +81,17 @@ def stores_of_file(path: Path) -> tuple[JobStore, Store]:
         job_store = JobStore.from_dict_spec(job_spec)
         candidates = JobStore.from_dict_spec({"docs_store": candidate_spec}).docs_store
     except KeyError as exc:
-        raise StoreError(f"store file {path}: there is no store of type {exc}") from exc
+        raise StoreError(
+            f"store file {path}: there is no store of type {exc}: take one of maggma, e.g. "
+            "MongoStore"
+        ) from exc
     except (TypeError, ValueError, AttributeError, PyMongoError, MaggmaStoreError) as exc:
         reason = " ".join(without_password(str(exc), passwords_of(job_spec)).split())
         raise StoreError(f"store file {path}: {reason}; correct the options there") from exc
     if DATA_STORE not in job_store.additional_stores:  # type: ignore[has-type]
         raise StoreError(
-            f"store file {path}: JOB_STORE has no additional store '{DATA_STORE}', for arrays"
+            f"store file {path}: JOB_STORE has no additional store '{DATA_STORE}', for arrays: "
+            "add one to additional_stores"
         )
     return job_store, candidates
 
@@ -195,4 +199,6 @@ def _variable(name: str, path: Path) -> str:
     try:
         return os.environ[name]
     except KeyError:
-        raise StoreError(f"store file {path}: the environment variable {name} is not set") from None
+        raise StoreError(
+            f"store file {path}: the environment variable {name} is not set: set it"
+        ) from None

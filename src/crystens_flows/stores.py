@@ -197,15 +197,15 @@ def _from_uri(given: str) -> Stores:
     try:
         database = uri_parser.parse_uri(uri)["database"]
         if not database:
-            raise StoreError(f"store {shown} names no database: mongodb://HOST:PORT/DATABASE")
+            raise StoreError(f"store {shown} names no database: give mongodb://HOST:27017/DATABASE")
         outputs = MongoStore(None, "outputs", uri=uri, mongoclient_kwargs=TIMEOUT)
         data = GridFSStore(None, DATA_STORE, uri=uri, compression=True, mongoclient_kwargs=TIMEOUT)
         candidates = MongoStore(None, "candidates", uri=uri, mongoclient_kwargs=TIMEOUT)
     # what pymongo says of a URI that it cannot take apart may quote parts of the password
     except (PyMongoError, ValueError):
         raise StoreError(
-            f"store {shown}: not a URI of the form mongodb://USER:PASSWORD@HOST:PORT/DATABASE, in "
-            "which user and password have their special characters as %XX"
+            f"store {shown}: not a URI of the form mongodb://USER@HOST:27017/DATABASE: put the "
+            f"password into {PASSWORD_VARIABLE}, and write special characters as %XX"
         ) from None
     return Stores(_job_store(outputs, data), CandidateStore(candidates), shown)
 
@@ -236,7 +236,9 @@ def _connect(stores: Stores, *, create: bool) -> None:
             "running, and are host, port, user and password right?"
         ) from exc
     except OSError as exc:
-        raise StoreError(f"store {stores.description}: {exc}") from exc
+        raise StoreError(
+            f"store {stores.description}: {exc}: give one that can be written, on a local disk"
+        ) from exc
     except (TypeError, ValueError) as exc:  # how the stores say that an option is of a wrong kind
         raise StoreError(
             f"store {stores.description}: an option is of a wrong kind ({masked(exc)}): correct "

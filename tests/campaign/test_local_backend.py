@@ -18,6 +18,7 @@ from crystens_flows.campaign.file import read_campaign
 from crystens_flows.campaign.options import Part, find_trained, make_flow
 from crystens_flows.campaign.stages import stage_of
 from crystens_flows.campaign.submission import extend_campaign, submit_campaign
+from crystens_flows.discovery import write_options
 from crystens_flows.errors import InputError
 from crystens_flows.stores import open_stores
 
@@ -90,6 +91,19 @@ def test_paused_between_two_jobs_and_gone_on_with(campaign_file, tmp_path, comma
     assert f"{states[JobStatus.PAUSED]} jobs go on" in command("resume", path).err
     assert {job.status for job in backend.jobs()} == {JobStatus.FINISHED}
     assert indices(tmp_path / "run" / "store") == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["flow.json", "progress.jsonl"])
+def test_a_damaged_file_of_the_run_is_named(campaign_file, tmp_path, command, name):
+    path = campaign_file(folder=str(tmp_path / "folder"), n_samples=1)
+    campaign = read_campaign(path)
+    (tmp_path / "folder" / "run").mkdir(parents=True)
+    write_options(tmp_path / "folder", campaign.options())
+    (tmp_path / "folder" / "run" / name).write_text("{\n")
+    for what in ("status", "retry"):
+        told = command(what, path, code=1).err
+        assert f"folder/run/{name} cannot be read (" in told
+        assert "it is damaged or of another version" in told
 
 
 def test_there_is_no_campaign(campaign_file, tmp_path, command):

@@ -189,7 +189,10 @@ def test_errors_are_one_line(crystens, store, tmp_path):
     for arguments, words in [
         (("candidates", "query", "--store", "nowhere"), "there is no store in"),
         (("candidates", "query", "--store", "list.yaml"), "list.yaml"),
-        (("candidates", "query", "--store", "mongodb://localhost"), "names no database"),
+        (
+            ("candidates", "query", "--store", "mongodb://localhost"),
+            "names no database: give mongodb://HOST:27017/DATABASE\n",
+        ),
         (("build", "--store", "nowhere"), "there is no store in"),
         (("candidates", "show", "c-none"), "c-none"),
         (("candidates", "export", "-o", "used"), "used is in use"),

@@ -54,8 +54,12 @@ def test_without_a_command_there_is_help(crystens):
         ("discover -n many", "--number: 'many' is not an integer"),
         ("discover -n", "option '-n' requires an argument"),
         ("discover --select 10 --pool 5", "--select 10 is more than --pool 5"),
+        ("discover --max-energy-above-hull inf", "--max-energy-above-hull inf is no finite number"),
+        ("discover --known nowhere", "--known: there is no file or folder nowhere: give known"),
+        ("build --interval inf", "--interval: inf is not possible: give at most 86400"),
         ("build --interval often", "--interval: 'often' is not a number"),
         ("candidates query --status perfect", "--status: 'perfect' is not one of 'decoded'"),
+        ("candidates query --saved none", "--saved: there is no saved query 'none': `crystens"),
         ("candidates query --sort beauty", "--sort: candidates have no field 'beauty'; known:"),
         ("candidates query --elements Na,Xx", "--elements: 'Xx' is not the symbol"),
         ("candidates export -o x --chemsys Na-Xx", "--chemsys: 'Xx' is not the symbol"),
@@ -189,7 +193,9 @@ def test_options_in_a_file_may_have_underscores(crystens, tmp_path):
 def test_a_missing_file_of_options_is_a_usage_error(crystens):
     result = crystens("sample", "--config", "absent.yaml")
     assert result.code == 2
-    assert result.err == "error: --config: there is no file absent.yaml\n"
+    assert (
+        result.err == "error: --config: there is no file absent.yaml: give a YAML file of options\n"
+    )
 
 
 def test_import_loads_nothing_heavy():

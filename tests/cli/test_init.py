@@ -257,7 +257,10 @@ def test_files_that_exist_are_named_and_kept(crystens, tmp_path):
         (("--backend", "jf"), "backend jf needs MongoDB: give --store mongodb://USER@HOST"),
         (("--backend", "fireworks", "--store", "folder"), "backend fireworks needs MongoDB"),
         (("--backend", "jf", "--store", "mongodb://a:hunter2@h"), "names no database"),
-        (("--backend", "jf", "--store", "mongodb://a:hun/ter2@h/x"), "not a URI of the form"),
+        (
+            ("--backend", "jf", "--store", "mongodb://a:hun/ter2@h/x"),
+            "not a URI of the form mongodb://USER@HOST:27017/DATABASE: put",
+        ),
         (("--backend", "jf", "--store", "mongodb://a:hunter2@127.0.0.1:9/x"), "cannot be reached"),
         (("--backend", "local", "--store", "a.yaml"), "is a store file already"),
     ],

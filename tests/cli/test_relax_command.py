@@ -367,7 +367,11 @@ direct
         (("metals", "--steps", "0"), 2, "--steps: 0 is not possible: give at least 1"),
         (("metals", "--fmax", "0"), 2, "--fmax: 0 is not possible"),
         (("nowhere",), 1, "nowhere does not exist"),
-        (("metals/c-nothing.cif",), 1, "none of the 1 structures can be relaxed"),
+        (
+            ("metals/c-nothing.cif",),
+            1,
+            "none of the 1 structures can be relaxed (metals/c-nothing.cif: unreadable",
+        ),
         (("metals", "--store", "absent.yaml"), 1, "there is no store file absent.yaml"),
         (("metals", "--dry-run", "--format", "csv"), 2, "--dry-run prints text or JSON, no CSV"),
         (("--resume",), 1, "holds no run of 'crystens relax' to go on with"),
@@ -392,8 +396,8 @@ def test_folders_in_use(crystens, metals, tmp_path):
     result = crystens("relax", metals, *EMT, "-o", "thesis")
     assert result.code == 1
     assert result.err == (
-        "error: thesis is in use and holds no run of 'crystens relax': give another folder with -o"
-        "\n"
+        "error: thesis is in use and holds no run of 'crystens relax': give another folder (-o, or "
+        "'folder' of a campaign)\n"
     )
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["thesis.tex"]
     copper = metals / "a-copper.cif"

@@ -106,7 +106,8 @@ def test_records_on_standard_output_and_options_from_a_file(crystens, cifs, tmp_
         (("cifs", "--models", "cgcnn,cgcnn"), 2, "a model is named twice"),
         (("cifs", "--hull", "no.csv"), 2, "there is no file no.csv"),
         (("cifs", "--select", "9", "--pool", "3"), 2, "--select 9 is more than --pool 3"),
-        (("cifs", "--known", "no-such-folder", *MODELS), 1, "no-such-folder does not exist"),
+        (("cifs", "--known", "no-such-folder"), 2, "there is no file or folder no-such-folder"),
+        (("cifs", "--max-energy-above-hull", "nan"), 2, "--max-energy-above-hull nan is no fin"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(crystens, cifs, tmp_path, arguments, code, message):

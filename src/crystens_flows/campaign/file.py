@@ -96,7 +96,7 @@ def _read(path: Path, what: str) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text())
     except FileNotFoundError:
-        raise InputError(f"there is no {what} {path}") from None
+        raise InputError(f"there is no {what} {path}: docs/campaigns.md shows one") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
         raise InputError(f"{what} {path} cannot be read as YAML: {yaml_problem(exc)}") from None
     if not isinstance(values, dict):

@@ -43,7 +43,9 @@ class TrainOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    generator: str = Field(description="Which generator to train: default, imagen, gan or wgan.")
+    generator: str = Field(
+        description="Which generator to train: default, substitution, imagen, gan or wgan."
+    )
     steps: int | None = Field(None, gt=0, description="Training steps; None as the generator.")
     seed: int = Field(0, ge=0, description="Seed of the training.")
     settings: dict[str, Any] = Field(default_factory=dict, description="Settings by name.")

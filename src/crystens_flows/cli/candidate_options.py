@@ -37,9 +37,14 @@ def _saved(context: typer.Context, name: str | None) -> str | None:
     from crystens_flows.saved_queries import query_file
 
     try:
-        read_config(context, query_file(name))
+        file = query_file(name)
     except InputError as exc:
         raise typer.BadParameter(str(exc)) from None
+    if not file.is_file():
+        raise typer.BadParameter(
+            f"there is no saved query '{name}': `crystens candidates saved` lists those there are"
+        )
+    read_config(context, file)
     return name
 
 

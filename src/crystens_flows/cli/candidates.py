@@ -70,7 +70,10 @@ def build(
         bool, typer.Option("--watch", help="Go on building as jobs finish, until interrupted.")
     ] = False,
     interval: Annotated[
-        float, typer.Option("--interval", min=0.1, help="Seconds between two builds with --watch.")
+        float,
+        typer.Option(
+            "--interval", min=0.1, max=86_400, help="Seconds between two builds with --watch."
+        ),
     ] = 30.0,
     accept_stand_in: Annotated[
         bool,

@@ -25,7 +25,7 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
     try:
         values = yaml.safe_load(path.read_text()) or {}
     except FileNotFoundError:
-        raise typer.BadParameter(f"there is no file {path}") from None
+        raise typer.BadParameter(f"there is no file {path}: give a YAML file of options") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
         reason = str(exc).splitlines()[0]
         raise typer.BadParameter(f"{path} cannot be read as YAML: {reason}") from None

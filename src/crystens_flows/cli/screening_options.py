@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +27,7 @@ def _models(value: str | None) -> str | None:
     if unknown := [name for name in names if name not in MODELS]:
         raise typer.BadParameter(f"'{unknown[0]}' is no model: known are {', '.join(MODELS)}")
     if len(set(names)) < len(names):
-        raise typer.BadParameter("a model is named twice")
+        raise typer.BadParameter("a model is named twice: name each once")
     return value
 
 
@@ -35,6 +36,14 @@ def _hull(value: str) -> str:
         raise typer.BadParameter(
             f"there is no file {value}: give a CSV file of formulas and formation energies, "
             "'shipped' or 'mp'"
+        )
+    return value
+
+
+def _known(value: str) -> str:
+    if value not in ("shipped", "none") and not Path(value).exists():
+        raise typer.BadParameter(
+            f"there is no file or folder {value}: give known crystals, 'shipped' or 'none'"
         )
     return value
 
@@ -75,7 +84,11 @@ Hull = Annotated[
 ]
 Known = Annotated[
     str,
-    typer.Option("--known", help="Known crystals: 'shipped', 'none', or a data set or structures."),
+    typer.Option(
+        "--known",
+        help="Known crystals: 'shipped', 'none', or a data set or structures.",
+        callback=_known,
+    ),
 ]
 RejectKnown = Annotated[
     bool, typer.Option("--reject-known", help="Reject known crystals, rather than mark them.")
@@ -104,8 +117,15 @@ def screening_options(
     from crystens_flows.screening.pipeline import ScreeningOptions, default_models
     from crystens_flows.screening.selection import SelectionRules
 
+    if max_energy_above_hull is not None and not math.isfinite(max_energy_above_hull):
+        raise typer.BadParameter(
+            f"--max-energy-above-hull {max_energy_above_hull} is no finite number: give a "
+            "number of eV/atom"
+        )
     if select > pool:
-        raise typer.BadParameter(f"--select {select} is more than --pool {pool}")
+        raise typer.BadParameter(
+            f"--select {select} is more than --pool {pool}: choose fewer, or a larger pool"
+        )
     return ScreeningOptions.model_validate(
         {
             "models": [name.strip() for name in models.split(",")] if models else default_models(),

@@ -84,7 +84,9 @@ def dataset_file(source: str, folder: Path, seed: int) -> Path:
     refuse_foreign(folder)
     dataset, rejected = read_dataset(source, {"train": 0.95, "validation": 0.05}, seed)
     if any(len(rows) == 0 for rows in dataset.split.values()):
-        raise DatasetError(f"{source} has {len(dataset)} usable structures, too few to train on")
+        raise DatasetError(
+            f"{source} has {len(dataset)} usable structures, too few to train on: give more"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(described, (json.dumps(made_from) + "\n").encode())
     dataset.save(file)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, abort, render_template, request, send_file, url_for
 from markupsafe import Markup
-from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException, SecurityError
 
 from crystens_flows.candidate_criteria import check_text
@@ -378,12 +377,6 @@ class _Pages:
             return self.stores.candidates.get(identifier)
         except InputError as exc:
             abort(404, str(exc))
-        except ValidationError as exc:
-            raise CrystensError(
-                f"candidate {identifier} is not as this version stores candidates (field "
-                f"{exc.errors()[0]['loc']}): run `crystens candidates upgrade`, or read it with "
-                "the version that wrote it"
-            ) from exc
 
     def _cards(self, documents: list[CandidateDocument]) -> Markup:
         drawn = [each for each in documents if final_structure(each) is not None]

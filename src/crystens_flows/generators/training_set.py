@@ -101,15 +101,6 @@ def training_set(
     return TrainingSet(numbers, frac, lattice, groups)
 
 
-def fingerprint(*parts: TrainingSet) -> str:
-    """Return the SHA-256 of all arrays of training sets."""
-    sha256 = hashlib.sha256()
-    for part in parts:
-        for array in (part.numbers, part.frac_coords, part.lattice, part.space_groups):
-            sha256.update(np.ascontiguousarray(array).tobytes())
-    return sha256.hexdigest()
-
-
 def fingerprint_of(dataset: Dataset, *splits: str) -> str:
     """Return the SHA-256 of splits of a data set as they were read, with their properties."""
     sha256 = hashlib.sha256()

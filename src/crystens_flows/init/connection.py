@@ -73,10 +73,11 @@ class Connection:
             parsed = uri_parser.parse_uri(f"mongodb://{rest}")
         except (PyMongoError, ValueError):
             raise StoreError(
-                f"store {shown}: not a URI of the form mongodb://USER:PASSWORD@HOST:PORT/DATABASE"
+                f"store {shown}: not a URI of the form mongodb://USER@HOST:27017/DATABASE: put the "
+                f"password into {PASSWORD_VARIABLE}, and write special characters as %XX"
             ) from None
         if not parsed["database"]:
-            raise StoreError(f"store {shown} names no database: mongodb://HOST:PORT/DATABASE")
+            raise StoreError(f"store {shown} names no database: give mongodb://HOST:27017/DATABASE")
         nodes, options = parsed["nodelist"], parsed["options"]
         mechanism = options.get("authmechanism", "")
         source = options.get("authsource") or (

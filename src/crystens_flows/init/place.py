@@ -109,7 +109,7 @@ def place(
         connection = Connection.from_uri(with_password(spec))
     elif backend is not Backend.LOCAL:
         raise InputError(
-            f"backend {backend} needs MongoDB: give --store mongodb://USER@HOST:PORT/DATABASE, "
+            f"backend {backend} needs MongoDB: give --store mongodb://USER@HOST:27017/DATABASE, "
             f"with the password in the environment variable {PASSWORD_VARIABLE}"
         )
     else:
@@ -133,7 +133,9 @@ def place(
         for file in files:
             _write(target / file.name, file)
     except OSError as exc:
-        raise OutputFolderError(f"cannot write to {target}: {exc.strerror}") from exc
+        raise OutputFolderError(
+            f"cannot write to {target}: {exc.strerror}: give another folder with -o"
+        ) from exc
     return Placed(
         files=[target / file.name for file in files],
         secret=[target / file.name for file in files if file.secret],

@@ -138,7 +138,9 @@ def relax(
 
 def _write_input(structure: Structure, folder: Path, settings: GpawSettings) -> None:
     if not structure.is_ordered:
-        raise InputError(f"GPAW relaxes ordered structures: {structure.formula} has mixed sites")
+        raise InputError(
+            f"GPAW relaxes ordered structures: {structure.formula} has mixed sites: order it first"
+        )
     text = json.dumps(
         {
             "elements": [site.specie.symbol for site in structure],
@@ -152,11 +154,13 @@ def _write_input(structure: Structure, folder: Path, settings: GpawSettings) -> 
         folder.mkdir(parents=True, exist_ok=True)
         if path.exists():
             if json.loads(path.read_text()) != json.loads(text):
-                raise OutputFolderError(f"{folder} holds another relaxation with GPAW")
+                raise OutputFolderError(
+                    f"{folder} holds another relaxation with GPAW: give another folder"
+                )
         else:
             _write(path, text)
     except (OSError, ValueError) as exc:
-        raise OutputFolderError(f"cannot use the folder {folder}: {exc}") from exc
+        raise OutputFolderError(f"cannot use the folder {folder}: {exc}: give another one") from exc
 
 
 def _write(path: Path, text: str) -> None:
@@ -179,7 +183,9 @@ def _run_command(command: str, folder: Path) -> None:
                 check=False,
             )
     except OSError as exc:
-        raise GpawError(f"cannot run {shlex.join(words)}: {exc.strerror}") from exc
+        raise GpawError(
+            f"cannot run {shlex.join(words)}: {exc.strerror}: correct the command"
+        ) from exc
     if not (folder / RESULT_FILE).exists():
         last = log.read_text().strip().splitlines()[-1:] or ["it said nothing"]
         raise GpawError(f"{shlex.join(words)} ended with {done.returncode} in {folder}: {last[0]}")
@@ -248,7 +254,7 @@ def read_result(folder: str | Path) -> GpawRelaxation:
     try:
         data = json.loads(path.read_text())
     except (OSError, ValueError) as exc:
-        raise OutputFolderError(f"no result of GPAW in {folder}: {exc}") from exc
+        raise OutputFolderError(f"no result of GPAW in {folder}: {exc}: relax there first") from exc
     structure = data.pop("structure")
     steps = data.pop("ionic_steps")
     return GpawRelaxation(

@@ -232,7 +232,7 @@ def _make_calculator(path: str, arguments: Mapping[str, Any]) -> Any:
             f"cannot import the calculator {path}: {exc}: install its package"
         ) from exc
     except AttributeError as exc:
-        raise InputError(f"cannot import the calculator {path}: {exc}") from exc
+        raise InputError(f"cannot import the calculator {path}: {exc}: correct its path") from exc
     if not callable(found):
         raise InputError(f"{path} is no calculator: give the path of a class of ASE's kind")
     try:
@@ -240,7 +240,8 @@ def _make_calculator(path: str, arguments: Mapping[str, Any]) -> Any:
             calculator = found(**arguments)
     except Exception as exc:
         raise InputError(
-            f"cannot make the calculator {path} of {dict(arguments)}: {_in_one_line(exc)}"
+            f"cannot make the calculator {path} of {dict(arguments)}: {_in_one_line(exc)}: "
+            "correct its arguments, or give the path of another"
         ) from exc
     if "stress" not in getattr(calculator, "implemented_properties", ()):
         raise InputError(

@@ -96,12 +96,12 @@ def _check_settings(step: RelaxStep, tags: Mapping[str, Any]) -> None:
     for tag in TAGS:
         theirs, ours = wanted["INCAR"].get(tag), tags.get(tag)
         if not _same(theirs, ours):
-            raise NotComparableError(f"{_NOT_AS}{tag} = {ours}, expected {theirs}")
+            raise NotComparableError(_NOT_AS + f"{tag} = {ours}, expected {theirs}")
     mesh, least = step.method.get("kpoints"), wanted["KPOINTS"].kpts[0]
     if mesh is None or any(n < m for n, m in zip(mesh, least, strict=True)):
         found = "no mesh" if mesh is None else " x ".join(map(str, mesh))
         wanted_mesh = " x ".join(str(int(m)) for m in least)
-        raise NotComparableError(f"{_NOT_AS}k-points: {found}, expected at least {wanted_mesh}")
+        raise NotComparableError(_NOT_AS + f"k-points: {found}, expected at least {wanted_mesh}")
 
 
 def _same(theirs: Any, ours: Any) -> bool:

@@ -324,7 +324,8 @@ def _resources(worker: WorkerBase, run: StageRun) -> dict[str, Any]:
         worker.get_scheduler_io().generate_header(dict(resources))
     except ValueError as exc:
         raise InputError(
-            f"resources {run.resources} of worker {run.worker}: {' '.join(str(exc).split())}"
+            f"resources {run.resources} of worker {run.worker}: {' '.join(str(exc).split())}; "
+            "correct them in the campaign file or in the project"
         ) from None
     return resources
 
@@ -349,4 +350,7 @@ def _explained() -> Iterator[None]:
         ) from None
     except (config.ConfigError, ValueError) as exc:
         text = " ".join(without_password(str(exc)).split())
-        raise InputError(f"jobflow-remote: {text or type(exc).__name__}") from None
+        raise InputError(
+            f"jobflow-remote: {text or type(exc).__name__}; name the project in the campaign file "
+            "or in JFREMOTE_PROJECT, `crystens init` makes one and `jf project check` says more"
+        ) from None

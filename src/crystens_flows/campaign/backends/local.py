@@ -21,7 +21,7 @@ from crystens_flows.discovery import (
     write_options,
 )
 from crystens_flows.errors import CrystensError, InputError, OutputFolderError
-from crystens_flows.run_folder import FLOW_FILE, LOG_FILE, is_locked
+from crystens_flows.run_folder import FLOW_FILE, LOG_FILE, is_locked, unreadable
 
 PAUSE_FILE = "paused"
 _STATES = {
@@ -79,7 +79,10 @@ class LocalBackend(Backend):
             options = kept.model_copy(update={"store": options.store})
         if part.start:
             if kept is None or part.start != parts(kept)[-1].stop:
-                raise InputError(f"{self.folder} holds no campaign to extend from {part.start}")
+                raise InputError(
+                    f"{self.folder} holds no campaign to extend from {part.start}: "
+                    "`crystens submit` begins one"
+                )
             extended_by = [*kept.extended_by, part.n_samples]
             options = options.model_copy(update={"extended_by": extended_by})
             write_options(self.folder, options)
@@ -94,12 +97,17 @@ class LocalBackend(Backend):
         ended = self._ended(options)
         for folder in run_folders(self.folder, options):
             names: dict[str, str] = {}
-            if (folder / FLOW_FILE).is_file():
-                _note_names(json.loads((folder / FLOW_FILE).read_text())["flow"], names)
             states: dict[str, dict[str, Any]] = {}
-            for record in _records(folder / LOG_FILE):
-                states[record["job"]] = {**states.get(record["job"], {}), **record}
-                _note_names(record.get("response"), names)
+            file = folder / FLOW_FILE
+            try:
+                if file.is_file():
+                    _note_names(json.loads(file.read_text())["flow"], names)
+                file = folder / LOG_FILE
+                for record in _records(file):
+                    states[record["job"]] = {**states.get(record["job"], {}), **record}
+                    _note_names(record.get("response"), names)
+            except (ValueError, KeyError, TypeError, AttributeError) as exc:
+                raise unreadable(file, exc) from exc
             for key in states:  # jobs that were run once more are one job
                 names.setdefault(key, names.get(f"{key.rpartition(':')[0]}:1", "job"))
             interrupted = not is_locked(folder)
@@ -122,7 +130,9 @@ class LocalBackend(Backend):
     def pause(self) -> int:
         """Stop before the next job."""
         if self._kept() is None:
-            raise InputError(f"there is no campaign in {self.folder} to pause")
+            raise InputError(
+                f"there is no campaign in {self.folder} to pause: `crystens submit` begins one"
+            )
         self._pause_file.touch()
         return sum(job.status is JobStatus.PAUSED for job in self.jobs())
 
@@ -157,7 +167,9 @@ class LocalBackend(Backend):
     def _go_on(self, retry: Collection[str] | None = None) -> None:
         kept = self._kept()
         if kept is None:
-            raise InputError(f"there is no campaign in {self.folder} to go on with")
+            raise InputError(
+                f"there is no campaign in {self.folder} to go on with: `crystens submit` begins one"
+            )
         # the folder has the store without its password
         self._run(kept.model_copy(update={"store": self._options().store}), retry)
 
