@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,6 +47,7 @@ def explore(
 
     from crystens_flows.explore import create_app
     from crystens_flows.explore.index import CandidateIndex
+    from crystens_flows.screening.hull import HullReference
     from crystens_flows.stores import open_stores
 
     asking = None if campaign is None else _asking(campaign)
@@ -61,6 +63,8 @@ def explore(
                 f"cannot listen at {host}, port {port}: {exc}; choose another with --host or --port"
             ) from None
         index.follow(interval)
+        # seconds, that the first hull would wait for
+        threading.Thread(target=HullReference.shipped, daemon=True).start()
         say(f"{stores.description}: open http://{_shown(host)}:{server.effective_port}/")
         if hosts is None:
             say("whoever reaches this address can read all candidates: nothing asks for a password")
