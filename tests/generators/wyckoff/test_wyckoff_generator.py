@@ -62,6 +62,14 @@ def test_a_sample_depends_on_seed_and_index_alone(generator):
     assert generator.sample(0, seed=5).shape == (0, 4, 64, 64)
 
 
+def test_weights_in_half_precision_leave_samples_to_seed_and_index():
+    """Sites of this sample come to lie half a cell apart, where a rounded 2 pi made a jump."""
+    shipped = load_generator("default")
+    among_others, alone = shipped.sample_crystals(7, seed=3)[6], shipped.sample_crystals(1, 3, 6)[0]
+    assert np.abs(among_others.coordinates - alone.coordinates).max() < 1e-12
+    assert np.abs(among_others.lattice - alone.lattice).max() < 1e-12
+
+
 def test_samples_decode_and_have_the_space_group_they_state(generator):
     """Or one that contains it, where free coordinates come to lie in a special place."""
     for decoded in decode(generator.sample(12, seed=0)):

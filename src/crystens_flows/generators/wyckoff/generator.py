@@ -270,6 +270,7 @@ class WyckoffGenerator(Generator):
             settings = SamplingSettings(**config["sampling"])
             recall.load_state_dict(parts["recall"])
             specification.load_state_dict(parts["specification"])
+            parts["network"].pop("pair_features.frequencies", None)  # of checkpoints before
             network.load_state_dict(parts["network"])
             known = Prototypes({key: value.numpy() for key, value in parts["known"].items()})
         except (KeyError, TypeError, RuntimeError) as exc:

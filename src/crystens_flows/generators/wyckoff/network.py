@@ -110,7 +110,9 @@ class PairFeatures(nn.Module):
 
     def __init__(self, n_radial: int = 20, cutoff: float = 8.0) -> None:
         super().__init__()
-        self.register_buffer("frequencies", 2 * math.pi * torch.arange(1.0, N_FREQUENCIES + 1))
+        # no weight, which would be rounded where weights are: sin(pi) has to be nothing
+        frequencies = 2 * math.pi * torch.arange(1, N_FREQUENCIES + 1, dtype=torch.float64)
+        self.register_buffer("frequencies", frequencies, persistent=False)
         self.n_radial, self.spacing = n_radial, cutoff / n_radial
         self.register_buffer("images", torch.tensor(list(product((-1.0, 0.0, 1.0), repeat=3))))
         self.size = 6 * N_FREQUENCIES + n_radial + 9 + 3
@@ -136,7 +138,7 @@ class PairFeatures(nn.Module):
             Shape (batch, orbits, sites, size).
         """
         difference = wrap(frames.sites(firsts)[:, None] - firsts[:, :, None])
-        angle = difference[..., None] * self.frequencies
+        angle = difference[..., None] * self.frequencies.to(difference.dtype)
         radial = self._histogram(difference, metric)
         to_primitive = torch.linalg.inv(frames.primitive)[:, None]
         turned = frames.primitive[:, None] @ frames.rotations @ to_primitive
