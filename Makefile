@@ -1,6 +1,7 @@
 # make demo   sets everything up and runs the whole pipeline on the embedded store
 # make test   sets up what the tests need and runs them in two processes (PYTEST_ARGS='-n 0': one)
 # make test-browser  installs Chromium and opens the report of a run and the explorer in it
+# make test-trainings  trains the paper's generators for a few steps, samples and evaluates them (minutes)
 # make test-gpaw  installs GPAW, a DFT code, and relaxes with it (some minutes)
 # make test-slurm  installs SLURM and runs campaigns through it, with both workflow managers
 # make test-faults  kills workers, runners and databases, fills disks, and looks for what is lost
@@ -20,7 +21,7 @@ CLUSTER_BENCHMARKS := builder queries 'scale --samples 1000 10000 --stages sampl
 RUN_BENCHMARK = set -- $$each; echo "== $$*"; name=$$1; shift; $(BIN)/python benchmarks/$$name.py "$$@"
 TWO_AT_A_TIME := $(if $(findstring no:xdist,$(PYTEST_ARGS)),,-n 2 --dist worksteal)
 
-.PHONY: setup demo test test-browser test-gpaw test-slurm test-faults lint docs bench bench-cluster clean help
+.PHONY: setup demo test test-browser test-trainings test-gpaw test-slurm test-faults lint docs bench bench-cluster clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -46,6 +47,9 @@ test-browser: setup
 	@./scripts/ensure-packages.sh chromium
 	CRYSTENS_FLOWS_BROWSER_TESTS=1 $(BIN)/python -m pytest tests/report/test_browser.py \
 		tests/explore/test_explore_browser.py $(PYTEST_ARGS)
+
+test-trainings: setup
+	CRYSTENS_FLOWS_TRAINING_TESTS=1 $(BIN)/python -m pytest tests/test_small_workflows.py $(PYTEST_ARGS)
 
 test-gpaw: setup
 	@./scripts/ensure-packages.sh gcc libc6-dev libxc-dev libopenblas-dev

@@ -51,6 +51,8 @@ def test_configurations_are_accepted(file):
 @pytest.mark.slow
 def test_small_ones_are_trained_sampled_and_evaluated(tmp_path):
     """A few steps of each on a few crystals, by the commands that a user gives."""
+    if os.environ.get("CRYSTENS_FLOWS_TRAINING_TESTS") != "1":
+        pytest.skip("minutes of training: make test-trainings")
     # looked for, not imported: both in this process, in this order, end it
     for package, extra in (("tensorflow", "gan"), ("imagen_pytorch", "imagen")):
         if find_spec(package) is None:
