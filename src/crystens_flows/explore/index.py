@@ -99,6 +99,13 @@ class CandidateIndex:
                 f'CREATE INDEX "by {name}" ON candidates ("{name}", candidate_id)'
                 for name in ("formula", "chemsys", "campaign")
             ),
+            # in the order of `find`, so that a page far back is not sorted for
+            *(
+                f'CREATE INDEX "{order} by {name}" ON candidates '
+                f'("{name}" IS NULL, "{name}" {order}, candidate_id {order})'
+                for name in RANGES.values()
+                for order in ("ASC", "DESC")
+            ),
         ):
             self._connection.execute(statement)
         self._lock = threading.Lock()
@@ -106,6 +113,8 @@ class CandidateIndex:
         self._version: Any = None
         self._problem: str | None = None
         self._complete = False
+        self._kept: dict[str, Any] = {}
+        """What is asked for all candidates with every page, until some are written."""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -176,6 +185,7 @@ class CandidateIndex:
                 self._connection.executemany(
                     "DELETE FROM candidates WHERE candidate_id = ?", [(each,) for each in gone]
                 )
+            self._kept = {}
         self._version, self._complete = version, True
 
     def _read(self, criteria: Mapping[str, Any]) -> None:
@@ -199,6 +209,8 @@ class CandidateIndex:
             self._connection.execute("BEGIN")
             self._connection.executemany(_INSERT, rows)
             self._connection.execute("COMMIT")
+            if rows:
+                self._kept = {}
 
     def find(
         self,
@@ -281,11 +293,16 @@ class CandidateIndex:
         dict
             By the name of the filter; those without any value are left out.
         """
+        kept = self._kept  # as it is before the candidates are looked at
+        if "ranges" in kept:
+            return kept["ranges"]
         names = list(RANGES)
         asked = ", ".join(f'min("{RANGES[name]}"), max("{RANGES[name]}")' for name in names)
         found = self._rows(f"SELECT {asked} FROM candidates")[0]  # noqa: S608
         pairs = zip(names, found[::2], found[1::2], strict=True)
-        return {name: (low, high) for name, low, high in pairs if low is not None}
+        ranges = {name: (low, high) for name, low, high in pairs if low is not None}
+        kept["ranges"] = ranges
+        return ranges
 
     def campaigns(self) -> dict[str, dict[str, int]]:
         """
@@ -296,12 +313,16 @@ class CandidateIndex:
         dict
             Counts by status, by the name of the campaign.
         """
+        kept = self._kept  # as it is before the candidates are looked at
+        if "campaigns" in kept:
+            return kept["campaigns"]
         found: dict[str, dict[str, int]] = {}
         for campaign, status, number in self._rows(
             "SELECT campaign, status, count(*) FROM candidates GROUP BY campaign, status "
             "ORDER BY campaign, status"
         ):
             found.setdefault(campaign, {})[status] = number
+        kept["campaigns"] = found
         return found
 
     def systems(self, limit: int) -> list[tuple[str, int]]:
