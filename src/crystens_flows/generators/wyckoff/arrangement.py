@@ -65,6 +65,9 @@ class Arranger:
     known
         What is left of how likely a structure type is in which a formula that is asked for is
         known; where none is asked for, such types are not recalled at all.
+    added
+        What is added to the logits of words, once divided, by the number of elements written
+        before, shape (10, VOCABULARY).
     """
 
     memory: Memory
@@ -74,6 +77,7 @@ class Arranger:
     recall: float
     power: float
     known: float
+    added: np.ndarray | None = None
 
     def draw(
         self, conditions: Conditions, streams: Sequence[np.random.Generator]
@@ -110,7 +114,11 @@ class Arranger:
         left = [k for k in range(len(streams)) if k not in found]
         temperature = self.temperature if conditions.formula is None else self.formula_temperature
         written = sample_specifications(
-            self.specification, conditions, [streams[k] for k in left], temperature
+            self.specification,
+            conditions,
+            [streams[k] for k in left],
+            temperature,
+            self.added,
         )
         for k, specification in zip(left, written, strict=True):
             made = _bare(specification)

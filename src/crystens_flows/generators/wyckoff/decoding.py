@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from scipy.special import logsumexp
 
 from crystens_flows.errors import InputError
 from crystens_flows.generators.conditions import Conditions
+from crystens_flows.generators.elements import MAX_ELEMENTS
 from crystens_flows.generators.wyckoff.occupation import can_hold
 from crystens_flows.generators.wyckoff.sentences import (
     COMPOSITION_FIRST,
@@ -17,6 +18,7 @@ from crystens_flows.generators.wyckoff.sentences import (
     FIRST_GAP,
     FIRST_GROUP,
     GROUP_FIRST,
+    VOCABULARY,
     Specification,
     head,
 )
@@ -146,6 +148,7 @@ def sample_specifications(
     conditions: Conditions,
     streams: list[np.random.Generator],
     temperature: float = 1.0,
+    added: np.ndarray | None = None,
 ) -> list[Specification]:
     """
     Sample one specification from each random stream.
@@ -160,6 +163,9 @@ def sample_specifications(
         One source of uniform numbers a sample.
     temperature
         Divides the logits.
+    added
+        What is then added to those of words, by the number of elements written before, shape
+        (10, VOCABULARY).
 
     Returns
     -------
@@ -176,7 +182,14 @@ def sample_specifications(
     for _ in range(MAX_ATTEMPTS):
         if not waiting:
             break
-        writers = _attempt(model, conditions, [streams[k] for k in waiting], temperature)
+        writers = _attempt(
+            model,
+            conditions,
+            [streams[k] for k in waiting],
+            temperature,
+            added,
+            lambda writer: writer.done,
+        )
         for k, writer in zip(waiting, writers, strict=True):
             if not writer.stuck:
                 found[k] = writer.specification()
@@ -189,14 +202,50 @@ def sample_specifications(
     return [found[k] for k in range(len(streams))]
 
 
+@torch.no_grad()
+def sample_compositions(
+    model: SpecificationModel,
+    streams: list[np.random.Generator],
+    temperature: float = 1.0,
+    added: np.ndarray | None = None,
+) -> list[dict[int, int]]:
+    """
+    Sample compositions alone, as :func:`sample_specifications` begins without conditions.
+
+    Parameters
+    ----------
+    model, streams, temperature, added
+        As there.
+
+    Returns
+    -------
+    list of dict
+        Atoms by atomic number, in the order of `streams`.
+    """
+    writers = _attempt(
+        model,
+        Conditions(),
+        streams,
+        temperature,
+        added,
+        lambda writer: writer.ended,
+    )
+    return [writer.counts for writer in writers]
+
+
 def _attempt(
     model: SpecificationModel,
     conditions: Conditions,
     streams: list[np.random.Generator],
     temperature: float,
+    added: np.ndarray | None,
+    enough: Callable[[Writer], bool],
 ) -> list[Writer]:
+    """Write in each writer until it has enough, or nothing can follow."""
     composition_first = conditions.space_group is None
     first = COMPOSITION_FIRST if composition_first else GROUP_FIRST
+    if added is None:
+        added = np.zeros((MAX_ELEMENTS + 1, VOCABULARY))
     writers = [Writer(conditions, composition_first) for _ in streams]
     reader = Reader(model, conditions, temperature, first)
     hidden = reader.begin(len(writers))
@@ -209,9 +258,9 @@ def _attempt(
         tokens = []
         for row, k in enumerate(live):
             writer, stream = writers[k], streams[k]
-            logits = letters[row] if writer.placing else words[row]
+            logits = letters[row] if writer.placing else words[row] + added[len(writer.counts)]
             tokens.append(_write(writer, logits, stream))
-        kept = [row for row, k in enumerate(live) if not writers[k].done]
+        kept = [row for row, k in enumerate(live) if not (writers[k].stuck or enough(writers[k]))]
         if 0 < len(kept) < len(live):
             reader.keep(kept, len(live))
         live = [live[row] for row in kept]

@@ -26,6 +26,7 @@ from crystens_flows.generators.trainer import Model, Trainer
 from crystens_flows.generators.training_set import fingerprint_of
 from crystens_flows.generators.wyckoff.arrangement import Arrangement, Arranger
 from crystens_flows.generators.wyckoff.arrays import frames
+from crystens_flows.generators.wyckoff.calibration import Calibration, calibrate
 from crystens_flows.generators.wyckoff.coupling import START_NOISE
 from crystens_flows.generators.wyckoff.crystal import SymmetricCrystal
 from crystens_flows.generators.wyckoff.network import SymmetricFlow, TensorFrames
@@ -90,7 +91,7 @@ class SamplingSettings:
 
     evaluations: int = 8
     acceleration: float = 4.0
-    temperature: float = 0.8
+    temperature: float = 0.85
     formula_temperature: float = 0.5
     recall: float = 0.95
     power: float = 4.0
@@ -121,6 +122,8 @@ class WyckoffGenerator(Generator):
         How samples are drawn.
     architecture
         Arguments that the models were built with.
+    calibration
+        What brings the shares of elements to those of the training crystals.
     """
 
     kind: ClassVar[str] = "wyckoff"
@@ -135,6 +138,7 @@ class WyckoffGenerator(Generator):
         sha256: str = "",
         settings: SamplingSettings | None = None,
         architecture: dict[str, dict[str, int]] | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         # Double precision makes a sample the same to far more digits than are kept, however
@@ -146,6 +150,7 @@ class WyckoffGenerator(Generator):
         self.card = card
         self.sha256 = sha256
         self.settings = settings or SamplingSettings()
+        self.calibration = calibration or Calibration()
         self.architecture = architecture or {"recall": {}, "specification": {}, "network": {}}
 
     @classmethod
@@ -230,6 +235,9 @@ class WyckoffGenerator(Generator):
         }
         generator = cls(memory, specification.average, network.average, card)
         if processes.is_main:
+            generator.calibration = calibrate(
+                generator.specification, train.crystals, generator.settings.temperature, seed
+            )
             generator.save(folder)
         processes.wait()
         return cls.load(folder)
@@ -251,7 +259,11 @@ class WyckoffGenerator(Generator):
         }
         known = self.memory.known.arrays
         weights |= {f"known.{key}": torch.from_numpy(value) for key, value in known.items()}
-        config = {"architecture": self.architecture, "sampling": asdict(self.settings)}
+        config = {
+            "architecture": self.architecture,
+            "sampling": asdict(self.settings),
+            "calibration": asdict(self.calibration),
+        }
         self.sha256 = write_checkpoint(folder, self.kind, config, self.card, weights)
 
     @classmethod
@@ -268,6 +280,7 @@ class WyckoffGenerator(Generator):
             specification = SpecificationModel(**architecture["specification"])
             network = SymmetricFlow(**architecture["network"])
             settings = SamplingSettings(**config["sampling"])
+            calibration = Calibration(**config.get("calibration", {}))
             recall.load_state_dict(parts["recall"])
             specification.load_state_dict(parts["specification"])
             parts["network"].pop("pair_features.frequencies", None)  # of checkpoints before
@@ -279,7 +292,9 @@ class WyckoffGenerator(Generator):
                 f"({type(exc).__name__}): use the version that wrote it or train anew"
             ) from exc
         memory = Memory(recall.double().eval(), known)
-        return cls(memory, specification, network, card, sha256, settings, architecture)
+        return cls(
+            memory, specification, network, card, sha256, settings, architecture, calibration
+        )
 
     def sample(
         self,
@@ -340,6 +355,7 @@ class WyckoffGenerator(Generator):
             self.settings.recall,
             self.settings.power,
             self.settings.known,
+            self.calibration.of_words,
         )
         crystals: dict[int, SymmetricCrystal] = {}
         left = list(range(n_samples))
