@@ -66,7 +66,13 @@ def prepare_folder(folder: Path, options: BaseModel, command: str = "crystens di
             f"{folder} is in use and holds no run of '{command}': give another folder (-o, or "
             "'folder' of a campaign)"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise OutputFolderError(
+            f"cannot write to {folder}: {exc.strerror}: give another folder (-o, or 'folder' of a "
+            "campaign)"
+        ) from exc
     write_options(folder, options)
 
 

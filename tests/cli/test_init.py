@@ -274,6 +274,17 @@ def test_wrong_stores_write_nothing(crystens, tmp_path, monkeypatch, arguments, 
     assert not (tmp_path / "out").exists()
 
 
+def test_an_output_that_is_a_file_leaves_no_store(crystens, tmp_path):
+    (tmp_path / "notes").write_text("mine")
+    result = crystens("init", "--backend", "local", "--store", "found", "-o", "notes")
+    assert result.code == 1
+    assert result.err == (
+        f"error: cannot write to {tmp_path}/notes: {tmp_path}/notes is no folder that can be "
+        "written to: give another folder with -o\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["notes"]
+
+
 def test_the_files_kept_as_examples_are_what_init_writes():
     kept = {
         str(path.relative_to(STORES)): path.read_text()

@@ -390,6 +390,17 @@ def test_what_is_wrong_is_said_in_one_line(crystens, metals, tmp_path, arguments
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_below_a_file_is_named(crystens, metals, tmp_path):
+    (tmp_path / "notes").write_text("mine")
+    result = crystens("relax", metals, *EMT, "-o", "notes/out")
+    assert (result.code, result.out) == (1, "")
+    assert result.err == (
+        "error: cannot write to notes/out: Not a directory: give another folder (-o, or 'folder' "
+        "of a campaign)\n"
+    )
+    assert (tmp_path / "notes").read_text() == "mine"
+
+
 def test_folders_in_use(crystens, metals, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").touch()

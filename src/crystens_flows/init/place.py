@@ -125,6 +125,12 @@ def place(
             f"{', '.join(map(str, there))} exist{'s' if len(there) == 1 else ''}: give another "
             "folder with -o, or --force to replace"
         )
+    existing = next(path for path in (target, *target.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise OutputFolderError(
+            f"cannot write to {target}: {existing} is no folder that can be written to: give "
+            "another folder with -o"
+        )
     stores = open_stores(spec if connection is not None else embedded)
     stores.close()
     secret = any(file.secret for file in files)
