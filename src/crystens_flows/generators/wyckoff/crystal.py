@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -202,11 +203,13 @@ def _orbits(
     return np.array(numbers), np.array(letters), np.array(firsts)
 
 
-def _position_of(group: SpaceGroup, site: np.ndarray) -> tuple[int, np.ndarray]:
-    """Find the Wyckoff position of a site, and the first site of its orbit."""
+def _position_of(
+    group: SpaceGroup, site: np.ndarray, letters: Iterable[int] | None = None
+) -> tuple[int, np.ndarray]:
+    """Find the Wyckoff position of a site, of some or all, and the first site of its orbit."""
     images = group.rotations @ site + group.translations
-    for letter, position in enumerate(group.positions):
-        on = _on_subspace(position, images)
+    for letter in range(len(group.positions)) if letters is None else letters:
+        on = _on_subspace(group.positions[letter], images)
         if len(on):
             return letter, on[0] % 1.0
     raise InputError(f"a site of space group {group.number} lies on no Wyckoff position")
@@ -302,13 +305,17 @@ def letter_permutations(number: int) -> np.ndarray:
         of shape (m, positions).
     """
     group = space_group(number)
+    kinds = [(position.multiplicity, position.freedom) for position in group.positions]
     rows = []
     for turn, shift in zip(*group.normaliser, strict=True):
         row = []
-        for position in group.positions:
-            free = np.array([0.1234567, 0.2718281, 0.4142135])[: position.freedom]
-            inside = position.offset + position.basis @ free
-            row.append(_position_of(group, turn @ inside + shift)[0])
+        for position, kind in zip(group.positions, kinds, strict=True):
+            alike = [letter for letter, other in enumerate(kinds) if other == kind]
+            if len(alike) > 1:
+                free = np.array([0.1234567, 0.2718281, 0.4142135])[: position.freedom]
+                inside = position.offset + position.basis @ free
+                alike = [_position_of(group, turn @ inside + shift, alike)[0]]
+            row += alike
         rows.append(row)
     return np.array(rows)
 

@@ -184,11 +184,9 @@ def _position(
     basis = lattice_basis(projector)
     inside = offset + basis @ np.array([0.1234567, 0.2718281, 0.4142135])[: basis.shape[1]]
     images = rotations @ inside + translations
-    chosen: list[int] = []
-    for k, image in enumerate(images):
-        apart = images[chosen] - image
-        if not (np.abs(apart - np.round(apart)).max(-1) < 1e-6).any():
-            chosen.append(k)
+    apart = images[:, None] - images
+    same = np.abs(apart - np.round(apart)).max(-1) < 1e-6
+    chosen = np.flatnonzero(~np.tril(same, -1).any(1))
     return WyckoffPosition(
         entry["letter"],
         entry["site_symmetry"],
@@ -196,8 +194,15 @@ def _position(
         offset,
         projector,
         basis,
-        np.array(chosen),
+        chosen,
     )
+
+
+_SHORT_VECTORS = np.array(
+    sorted(product(range(-2, 3), repeat=3), key=lambda v: (sum(map(abs, v)), [-x for x in v])),
+    dtype=float,
+)
+"""Integer vectors, the shortest first, shape (125, 3)."""
 
 
 def lattice_basis(projector: np.ndarray) -> np.ndarray:
@@ -216,13 +221,11 @@ def lattice_basis(projector: np.ndarray) -> np.ndarray:
     """
     dimension = round(float(np.trace(projector)))
     chosen: list[np.ndarray] = []
-    vectors = sorted(
-        product(range(-2, 3), repeat=3), key=lambda v: (sum(map(abs, v)), [-x for x in v])
-    )
-    for entries in vectors:
-        vector = np.array(entries, dtype=float)
-        inside = np.abs(projector @ vector - vector).max() < 1e-6
-        if len(chosen) < dimension and inside and _extends(chosen, vector):
+    inside = np.abs(_SHORT_VECTORS @ projector.T - _SHORT_VECTORS).max(-1) < 1e-6
+    for vector in _SHORT_VECTORS[inside]:
+        if len(chosen) == dimension:
+            break
+        if _extends(chosen, vector):
             chosen.append(vector)
     return np.array(chosen).reshape(-1, 3).T
 

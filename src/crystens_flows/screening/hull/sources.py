@@ -138,11 +138,6 @@ def from_dataset(dataset: Dataset) -> HullReference:
 def _dataset_rows(dataset: Dataset, rows: NDArray[np.int64]) -> list[Row]:
     energies = dataset.formation_energy_per_atom.astype(float)
     return [
-        (
-            f"row {i} ({dataset.material_ids[i]})",
-            dataset.material_ids[i],
-            dataset.reduced_formulas[i],
-            energies[i],
-        )
-        for i in rows
+        (f"row {i} ({dataset.material_ids[i]})", dataset.material_ids[i], formula, energies[i])
+        for i, formula in zip(rows, dataset.subset(rows).reduced_formulas, strict=True)
     ]
