@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from hypothesis import settings
 
+from command_line import crystens
 from managers_used import pytest_collection_modifyitems, pytest_sessionfinish
 from mongo_fixture import mongo_server, mongo_uri
 
@@ -16,4 +17,10 @@ from mongo_fixture import mongo_server, mongo_uri
 settings.register_profile("crystens", deadline=None)
 settings.load_profile("crystens")
 
-__all__ = ["mongo_server", "mongo_uri", "pytest_collection_modifyitems", "pytest_sessionfinish"]
+__all__ = [
+    "crystens",
+    "mongo_server",
+    "mongo_uri",
+    "pytest_collection_modifyitems",
+    "pytest_sessionfinish",
+]

@@ -101,16 +101,17 @@ def test_a_run_says_what_was_made_and_where(whole_run):
     assert "default-src 'none'" in report
 
 
-def test_what_is_asked_for_holds_for_every_candidate(tmp_path):
+def test_what_is_asked_for_holds_for_every_candidate(crystens, tmp_path):
     folder = tmp_path / "asked"
-    result = discover(folder, "-n", "3", "--formula", "CaTiO3", "--pool", "0", "--select", "0")
-    assert result.returncode == 0, result.stderr
+    few = ("discover", "-o", folder, "-n", 3, "--pool", 0, "--select", 0)
+    result = crystens(*few, "--formula", "CaTiO3")
+    assert result.code == 0, result.err
     found = candidates(folder / "store")
     assert [document["formula"] for document in found] == ["CaTiO3"] * 3
     assert found[0]["provenance"]["conditions"] == {"formula": "CaTiO3"}
-    other = discover(folder, "-n", "3", "--formula", "NaF", "--pool", "0", "--select", "0")
-    assert other.returncode == 1
-    assert "conditions" in other.stderr.splitlines()[-1]
+    other = crystens(*few, "--formula", "NaF")
+    assert other.code == 1
+    assert "conditions" in other.err.splitlines()[-1]
 
 
 def test_killed_and_started_again_it_goes_on(whole_run, tmp_path):
@@ -156,12 +157,12 @@ def completion_times(folder):
     return times
 
 
-def test_a_finished_run_started_again_does_nothing_twice(whole_run):
+def test_a_finished_run_started_again_does_nothing_twice(whole_run, crystens):
     folder, _ = whole_run
     jobs = finished_jobs(folder)
     before = candidates(folder / "store")
-    result = discover(folder)
-    assert result.returncode == 0
+    result = crystens("discover", "-o", folder, *ARGUMENTS)
+    assert result.code == 0, result.err
     assert finished_jobs(folder) == jobs
     assert candidates(folder / "store") == before
 
@@ -205,20 +206,21 @@ def test_chunk_size_and_worker_do_not_matter(whole_run, tmp_path):
     assert max(differences) < 1e-3
 
 
-def test_the_same_candidates_on_mongodb(whole_run, tmp_path, mongo_uri):
-    result = discover(tmp_path / "run", "--store", mongo_uri)
-    assert result.returncode == 0, result.stderr
+def test_the_same_candidates_on_mongodb(whole_run, crystens, tmp_path, mongo_uri):
+    result = crystens("discover", "-o", "run", *ARGUMENTS, "--store", mongo_uri)
+    assert result.code == 0, result.err
     assert candidates(mongo_uri) == candidates(whole_run[0] / "store")
     assert not (tmp_path / "run" / "store").exists()
 
 
-def test_two_runs_in_one_store_are_told_apart(whole_run, tmp_path):
+def test_two_runs_in_one_store_are_told_apart(whole_run, crystens, tmp_path):
     """The summary of a run counts its own samples, not those of another seed in the store."""
     store = whole_run[0] / "store"
     before = len(candidates(store))
-    result = discover(tmp_path / "second", "--store", str(store), "--seed", "9", "-n", "2")
-    assert result.returncode == 0, result.stderr
-    assert "sampled 2 of 2" in result.stderr
+    second = ("--store", store, "--seed", 9, "-n", 2)
+    result = crystens("discover", "-o", "second", *ARGUMENTS, *second)
+    assert result.code == 0, result.err
+    assert "sampled 2 of 2" in result.err
     assert (tmp_path / "second" / "candidates.csv").read_text().count("\n") == 3
     assert len(candidates(store)) == before + 2
     stores = open_stores(store)
@@ -227,20 +229,12 @@ def test_two_runs_in_one_store_are_told_apart(whole_run, tmp_path):
     stores.close()
 
 
-def test_a_checkpoint_may_be_named_by_a_relative_path(tmp_path):
+def test_a_checkpoint_may_be_named_by_a_relative_path(crystens, tmp_path):
     shutil.copytree(SHIPPED_GENERATORS["default"], tmp_path / "mine")
-    arguments = ["-n", "2", "--pool", "0", "--select", "0", "--generator", "mine", "-o", "run"]
-    crystens = str(Path(sys.executable).with_name("crystens"))
-    result = subprocess.run(
-        [crystens, "discover", *arguments],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert "sampled 2 of 2" in result.stderr
+    few = ("-n", 2, "--pool", 0, "--select", 0)
+    result = crystens("discover", *few, "--generator", "mine", "-o", "run")
+    assert result.code == 0, result.err
+    assert "sampled 2 of 2" in result.err
 
 
 def test_a_wrong_store_does_not_take_the_folder(tmp_path):
@@ -271,12 +265,12 @@ def test_what_a_kill_left_of_the_options_is_no_obstacle(tmp_path):
     assert (tmp_path / "options.yaml").is_file()
 
 
-def test_other_options_do_not_enter_the_same_folder(whole_run):
+def test_other_options_do_not_enter_the_same_folder(whole_run, crystens):
     folder, _ = whole_run
-    result = discover(folder, "--seed", "4")
-    assert result.returncode == 1
-    assert "in use by a run with seed 3, not 4" in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
+    result = crystens("discover", "-o", folder, *ARGUMENTS, "--seed", 4)
+    assert result.code == 1
+    assert "in use by a run with seed 3, not 4" in result.err
+    assert len(result.err.strip().splitlines()) == 1
 
 
 def test_a_folder_in_use_is_left_alone(tmp_path):

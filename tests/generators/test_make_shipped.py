@@ -22,22 +22,23 @@ NEEDS = {"wyckoff": "torch", "imagen": "imagen_pytorch", "gan": "tensorflow", "w
 
 
 @pytest.fixture(scope="module", params=list(NEEDS))
-def trained(request, few_crystals, tmp_path_factory):
+def trained(request, few_crystals, trained_folder, tmp_path_factory):
     """Return the folder of a checkpoint of each kind."""
     from imagen_examples import SETTINGS
 
     kind = request.param
     if find_spec(NEEDS[kind]) is None:
         pytest.skip(f"needs {NEEDS[kind]}")
+    if kind == "wyckoff":
+        return trained_folder
     settings = {
         "imagen": SETTINGS,
         "gan": {"width": 0.05, "batch_size": 2},
         "wgan": {"width": 0.25, "batch_size": 2, "critic_steps": 1},
     }.get(kind)
     folder = tmp_path_factory.mktemp(kind) / "run"
-    steps = 20 if kind == "wyckoff" else 2
     with eager() if NEEDS[kind] == "tensorflow" else nullcontext():
-        generator_class(kind).fit(few_crystals, folder, data="mine", steps=steps, settings=settings)
+        generator_class(kind).fit(few_crystals, folder, data="mine", steps=2, settings=settings)
     return folder
 
 
