@@ -119,6 +119,67 @@ def test_an_embedded_store_that_nobody_wrote_to_is_not_read_again(tmp_path):
     index.close()
 
 
+def test_what_is_written_while_the_store_is_read_is_read_the_next_time(candidate_store, index):
+    store = candidate_store.store
+    now = datetime.now(tz=UTC)
+    store.update([document(k, last_updated=now - timedelta(seconds=10 - k)) for k in range(9)])
+    query = store.query
+
+    def written_meanwhile(*given, **named):
+        found = query(*given, **named)
+        yield next(found)
+        # behind what was read, and earlier than what is read later in this pass
+        earlier = now - timedelta(seconds=5)
+        store.update([document(0, status="screened", last_updated=earlier)])
+        yield from found
+
+    store.query = written_meanwhile
+    index.refresh()
+    store.query = query
+    index.refresh()
+    assert [row["candidate_id"] for row in index.find({"status": "screened"})] == ["c-000"]
+
+
+def test_a_new_candidate_with_an_old_time_is_read(candidate_store, index):
+    candidate_store.store.update([document(0)])
+    index.refresh()
+    candidate_store.store.update([document(1, -86400)])
+    candidate_store.store.remove_docs({"candidate_id": "c-000"})
+    candidate_store.store.update([document(2, -86400)])
+    index.refresh()
+    assert ids(index) == ["c-001", "c-002"]
+
+
+def test_what_the_index_cannot_keep_leaves_it_in_order(candidate_store, index, monkeypatch):
+    docs = [document(0), document(1, n_sites=2**70)]
+    monkeypatch.setattr(candidate_store.store, "query", lambda *_, **__: iter(docs))
+    with pytest.raises(CrystensError, match="the store cannot be read"):
+        index.refresh()
+    monkeypatch.undo()
+    assert ids(index) == []
+    candidate_store.store.update([document(0)])
+    index.refresh()
+    assert ids(index) == ["c-000"]
+
+
+def test_a_long_first_reading_is_followed_by_the_next_at_once(candidate_store, index):
+    began, refresh = [], index.refresh
+    candidate_store.store.update([document(0)])
+
+    def slow():
+        began.append(time.monotonic())
+        if len(began) == 1:
+            time.sleep(0.5)
+        refresh()
+
+    index.refresh = slow
+    index.follow(0.05)
+    end = time.monotonic() + 20
+    while len(began) < 2 and time.monotonic() < end:
+        time.sleep(0.05)
+    assert began[1] - began[0] < 4
+
+
 def test_reads_in_a_thread_of_its_own(candidate_store, index):
     index.follow(0.05)
     candidate_store.store.update([document(0)])

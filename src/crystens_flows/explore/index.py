@@ -6,10 +6,10 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,9 @@ FIELDS: dict[str, str] = {
 """The fields of a candidate that tables show, and how they are kept."""
 
 _AT_ONCE = 500
+_LATE = timedelta(minutes=1)
+"""So long after its time stamp a candidate may still come to the store, and be read."""
+
 _READ = ("last_updated", *FIELDS)
 _NAMES = ", ".join(f'"{name}"' for name in FIELDS)
 _INSERT = f"INSERT OR REPLACE INTO candidates VALUES ({', '.join('?' * len(FIELDS))})"  # noqa: S608
@@ -92,7 +95,7 @@ class CandidateIndex:
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         columns = ", ".join(f'"{name}" {kind}' for name, kind in FIELDS.items())
         for statement in (
-            "PRAGMA journal_mode=OFF",
+            "PRAGMA journal_mode=MEMORY",
             "PRAGMA synchronous=OFF",
             f"CREATE TABLE candidates ({columns})",
             *(
@@ -134,17 +137,19 @@ class CandidateIndex:
         Parameters
         ----------
         interval
-            Seconds between two readings; where one takes long, ten times as long at least.
+            Seconds between two readings; where one takes long, ten times as long at least, the
+            first aside.
         """
         self._thread = threading.Thread(target=self._follow, args=(interval,), daemon=True)
         self._thread.start()
 
     def _follow(self, interval: float) -> None:
         while not self._stop.is_set():
-            began = time.monotonic()
+            began, is_first = time.monotonic(), not self._complete
             with suppress(CrystensError):
                 self.refresh()
-            self._stop.wait(max(interval, 10 * (time.monotonic() - began)))
+            took = time.monotonic() - began
+            self._stop.wait(interval if is_first else max(interval, 10 * took))
 
     @property
     def progress(self) -> Progress:
@@ -175,42 +180,59 @@ class CandidateIndex:
         version = store.version() if isinstance(store, EmbeddedStore) else None
         if version is not None and version == self._version:
             return
-        # equal times too: of several candidates of one moment some may have come later
         since = {} if self._newest is None else {"last_updated": {"$gte": self._newest}}
-        self._read(since)
+        began = datetime.now(tz=UTC)
+        newest = self._read(since)
+        if self._stop.is_set():
+            return
+        if newest is not None:
+            # what is written while a store is read may not be seen, or have an earlier stamp
+            late = began - _LATE
+            self._newest = min(newest, late if newest.tzinfo else late.replace(tzinfo=None))
         if self.candidates.count() != self._rows("SELECT count(*) FROM candidates")[0][0]:
             there = {doc["candidate_id"] for doc in store.query({}, properties=["candidate_id"])}
-            gone = {row[0] for row in self._rows("SELECT candidate_id FROM candidates")} - there
-            with self._lock:
-                self._connection.executemany(
-                    "DELETE FROM candidates WHERE candidate_id = ?", [(each,) for each in gone]
-                )
-            self._kept = {}
+            known = {row[0] for row in self._rows("SELECT candidate_id FROM candidates")}
+            self._forget(known - there)
+            missed = sorted(there - known)
+            for start in range(0, len(missed), _AT_ONCE):
+                self._read({"candidate_id": {"$in": missed[start : start + _AT_ONCE]}})
         self._version, self._complete = version, True
 
-    def _read(self, criteria: Mapping[str, Any]) -> None:
+    def _read(self, criteria: Mapping[str, Any]) -> datetime | None:
+        """Read candidates, and return when the newest of all that were read was written."""
         rows: list[list[Any]] = []
         newest = self._newest
         for doc in self.candidates.store.query(dict(criteria), properties=list(_READ)):
             if self._stop.is_set():
-                return
+                break
             rows.append([_plain(nested_value(doc, name)) for name in FIELDS])
             written = doc.get("last_updated")
             if isinstance(written, datetime) and (newest is None or written > newest):
                 newest = written
             if len(rows) == _AT_ONCE:
-                self._insert(rows)
+                self._write(_INSERT, rows)
                 rows = []
-        self._insert(rows)
-        self._newest = newest
+        self._write(_INSERT, rows)
+        return newest
 
-    def _insert(self, rows: list[list[Any]]) -> None:
+    def _forget(self, identifiers: Iterable[str]) -> None:
+        self._write(
+            "DELETE FROM candidates WHERE candidate_id = ?", [[each] for each in identifiers]
+        )
+
+    def _write(self, statement: str, rows: list[list[Any]]) -> None:
+        """Change the table by all rows or, where one is refused, by none."""
+        if not rows:
+            return
         with self._lock:
             self._connection.execute("BEGIN")
-            self._connection.executemany(_INSERT, rows)
+            try:
+                self._connection.executemany(statement, rows)
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
             self._connection.execute("COMMIT")
-            if rows:
-                self._kept = {}
+            self._kept = {}
 
     def find(
         self,
