@@ -13,11 +13,13 @@ import urllib.request
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from crystens_flows.cli import app
+from crystens_flows.cli.explore import _port
 from crystens_flows.errors import InputError, StoreError
 from crystens_flows.stores import open_stores
 
@@ -77,6 +79,11 @@ def test_serves_a_store_and_follows_it(tmp_path):
 
 def run(*arguments):
     return CliRunner().invoke(app, ["explore", *arguments])
+
+
+def test_the_port_of_a_server_for_two_addresses_is_known():
+    assert _port(SimpleNamespace(effective_port=1)) == 1
+    assert _port(SimpleNamespace(effective_listen=[("127.0.0.1", 2), ("::1", 3)])) == 2
 
 
 def test_what_cannot_be_served_is_named(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from explored import HOSTILE, filled
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
+from pymongo.errors import ServerSelectionTimeoutError
 
 from crystens_flows.campaign.status import CampaignStatus, StageStatus
 from crystens_flows.errors import StoreError
@@ -211,6 +212,7 @@ def test_what_is_not_there_is_told(client):
         ("/hull?system=Li-Na-K-Rb-Cs-Fr-H", "give one to 6 elements"),
         ("/download?format=exe", "format 'exe' is not one of"),
         ("/download?formula=Xx", "formula 'Xx' cannot be read"),
+        ("/download?ticked=1&format=csv", "no candidate is ticked: tick some in the table"),
         ("/download?formula=XeF6", "none of these candidates has a structure"),
     ):
         assert said in "".join(get(client, address, 400).text)
@@ -290,6 +292,25 @@ def test_only_this_machine_is_answered_and_only_reading(client):
     assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self';")
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("host", ["[::1]:8765", "[::1]", "LOCALHOST:8765", "127.0.0.1:80"])
+def test_this_machine_is_answered_by_all_its_names(stores, index, host):
+    client = create_app(stores, index, hosts=["127.0.0.1", "localhost", "[::1]"]).test_client()
+    assert client.get("/", headers={"Host": host}).status_code == 200
+    for other in ("", f"{host}.evil.example", f"evil.example@{host}", "[::2]:8765", "["):
+        assert client.get("/", headers={"Host": other}).status_code == 400, other
+
+
+@pytest.mark.parametrize("address", [f"/candidates/c-{2:020x}", f"/download?id=c-{2:020x}"])
+def test_a_server_that_does_not_answer_is_told(client, stores, monkeypatch, address):
+    def fails(*_, **__):
+        raise ServerSelectionTimeoutError("db:27017: connection refused, Timeout: 30s, and more")
+
+    for name in ("query", "query_one"):
+        monkeypatch.setattr(stores.candidates.store, name, fails)
+    said = "".join(get(client, address, 503).text)
+    assert "the store cannot be read: db:27017: connection refused\n" in said
 
 
 def test_says_while_it_still_reads(stores):

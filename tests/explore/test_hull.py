@@ -89,6 +89,18 @@ def test_candidates_of_the_system_and_within_it_by_their_height(reference):
     assert found.n_left_out == 0
 
 
+def test_an_isotope_is_its_element(reference):
+    assert hull_diagram("D-T-O", indexed(), reference).elements == ("H", "O")
+
+
+def test_what_cannot_be_read_or_is_far_off_does_no_harm(reference):
+    index = indexed(("Li2O", 1e12, 0.1), ("LiO2", -1.0, 0.2))
+    index._connection.execute("UPDATE candidates SET formula = '(' WHERE candidate_id = 'c-1'")
+    found = hull_diagram("Li-O", index, reference)
+    assert [each.identifier for each in found.candidates] == ["c-0"]
+    assert draw_hull(found, "/candidates/").startswith("<svg")
+
+
 def test_the_lowest_of_many_are_shown(reference):
     many = [("Li2O", -1.0, k / 1000) for k in range(MAX_CANDIDATES + 3)]
     found = hull_diagram("Li-O", indexed(*many), reference)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -65,7 +65,7 @@ def explore(
         index.follow(interval)
         # seconds, that the first hull would wait for
         threading.Thread(target=HullReference.shipped, daemon=True).start()
-        say(f"{stores.description}: open http://{_shown(host)}:{server.effective_port}/")
+        say(f"{stores.description}: open http://{_shown(host)}:{_port(server)}/")
         if hosts is None:
             say("whoever reaches this address can read all candidates: nothing asks for a password")
         say("end with Ctrl+C")
@@ -83,6 +83,12 @@ def _asking(file: Path) -> Callable[[], CampaignStatus]:
 
     backend = find_backend(campaign_of(file, None, None))
     return lambda: campaign_status(backend)
+
+
+def _port(server: Any) -> int:
+    """Return the port of a server; of one for both kinds of addresses that of the first."""
+    port = getattr(server, "effective_port", None)
+    return server.effective_listen[0][1] if port is None else port
 
 
 def _shown(host: str) -> str:

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, abort, render_template, request, send_file, url_for
 from markupsafe import Markup
+from pymongo.errors import PyMongoError
 from werkzeug.exceptions import HTTPException, SecurityError
 
 from crystens_flows.candidate_criteria import check_text
 from crystens_flows.candidate_export import EXPORT_FIELDS, export, final_structure
 from crystens_flows.candidate_status import CandidateStatus
 from crystens_flows.document_fields import spread
-from crystens_flows.errors import CrystensError, InputError
+from crystens_flows.errors import CrystensError, InputError, StoreError
 from crystens_flows.explore.asked import PAGE_SIZES, identifiers, read
 from crystens_flows.explore.drawing import draw_hull
 from crystens_flows.explore.hull import hull_diagram
 from crystens_flows.explore.index import FIELDS, CandidateIndex
 from crystens_flows.export_format import ExportFormat
+from crystens_flows.masking import without_password
 from crystens_flows.report import html
 from crystens_flows.report.cards import card_section
 from crystens_flows.schemas import CandidateDocument
@@ -110,7 +113,7 @@ def create_app(
     reference
         Loads the hull; by default that which ships.
     hosts
-        Names that this machine may be called by in an address; None for any.
+        Names and addresses that this machine may be called by; None for any.
 
     Returns
     -------
@@ -118,7 +121,8 @@ def create_app(
         The application.
     """
     app = Flask(__name__, static_folder=None)
-    app.config["TRUSTED_HOSTS"] = hosts
+    if hosts is not None:
+        app.before_request(partial(_check_host, {host.strip("[]") for host in hosts}))
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters |= {
         "formula": lambda value: Markup(html.formula(value)),  # noqa: S704 - it escapes
@@ -140,8 +144,16 @@ def create_app(
         app.add_url_rule(address, page.__name__, page, methods=["GET"])
     app.register_error_handler(HTTPException, _refused)
     app.register_error_handler(CrystensError, _failed)
+    app.register_error_handler(PyMongoError, _unreachable)
     app.after_request(_with_headers)
     return app
+
+
+def _check_host(hosts: set[str]) -> None:
+    """Refuse a request whose address, without its port, is none of these hosts."""
+    found = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(:\d*)?", request.headers.get("Host", ""))
+    if found is None or found[1].lower().strip("[]") not in hosts:
+        raise SecurityError("the address names another machine")
 
 
 def _with_headers(response: Response) -> Response:
@@ -159,6 +171,11 @@ def _refused(error: HTTPException) -> tuple[str, int] | Response:
 def _failed(error: CrystensError) -> tuple[str, int]:
     code = 400 if isinstance(error, InputError) else 503
     return render_template("error.html", title="This cannot be shown", message=str(error)), code
+
+
+def _unreachable(error: PyMongoError) -> tuple[str, int]:
+    said = without_password(str(error)).split(", Timeout:")[0].split(", full error")[0]
+    return _failed(StoreError(f"the store cannot be read: {said}"))
 
 
 def _shipped() -> HullReference:
@@ -224,7 +241,6 @@ class _Pages:
             rows=rows,
             total=total,
             n_pages=n_pages,
-            first=(asked.page - 1) * asked.size + 1,
             names=NAMES,
             energies=_ENERGIES,
             sliders=SLIDERS,
@@ -284,6 +300,8 @@ class _Pages:
         if kind not in list(ExportFormat):
             raise InputError(f"format {kind!r} is not one of {', '.join(ExportFormat)}")
         chosen = identifiers(request.args.getlist("id"))
+        if not chosen and "ticked" in request.args:
+            raise InputError("no candidate is ticked: tick some in the table")
         if not chosen:
             asked = read(request.args)
             if asked.errors:

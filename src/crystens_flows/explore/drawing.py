@@ -142,7 +142,8 @@ def _candidate(phase: Phase, at: tuple[float, float], url: str) -> str:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    step = next(each for each in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 1e9) if (high - low) / each <= 7)
+    steps = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+    step = next((each for each in steps if (high - low) / each <= 7), high - low)
     first = int(low / step) - 1
     values = [step * k for k in range(first, first + 20)]
     return [value for value in values if low <= value <= high]

@@ -102,7 +102,9 @@ def hull_diagram(system: str, index: CandidateIndex, reference: HullReference) -
     InputError
         If the system is none, or has more than six elements.
     """
-    elements = symbols([each for each in system.split("-") if each.strip()])
+    asked = symbols([each for each in system.split("-") if each.strip()])
+    # deuterium and tritium are hydrogen
+    elements = sorted({Element.from_Z(Element(each).Z).symbol for each in asked})
     if not 1 <= len(elements) <= MAX_ELEMENTS:
         raise InputError(
             f"chemical system {system!r}: give one to {MAX_ELEMENTS} elements with dashes between "
@@ -157,7 +159,10 @@ def _candidates(elements: Sequence[str], index: CandidateIndex) -> tuple[tuple[P
     )
     shown = []
     for row in found[:MAX_CANDIDATES]:
-        composition = Composition(row["formula"])
+        try:
+            composition = Composition(row["formula"])
+        except (ValueError, KeyError, TypeError, OverflowError, ZeroDivisionError):
+            continue  # it has no place in the diagram
         shown.append(
             Phase(
                 row["formula"],
