@@ -40,7 +40,7 @@ class Generator(ABC):
     """
 
     kind: ClassVar[str]
-    takes: ClassVar[frozenset[str]] = frozenset()
+    takes: frozenset[str] = frozenset()
     card: dict[str, Any]
     sha256: str
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -14,13 +15,16 @@ from crystens_flows.generators.elements import MAX_ELEMENTS, MAX_Z, electronegat
 from crystens_flows.generators.wyckoff.occupation import can_hold
 from crystens_flows.representation import MAX_SITES
 
+AIMS = ("formation_energy_per_atom", "band_gap")
+"""What is followed, and holds in part."""
+
 
 class Conditions(BaseModel):
     """
     Conditions on generated crystals, each alone or together.
 
-    Formula, chemical system, number of sites and space group hold exactly; energy and gap are
-    aimed at.
+    Formula, chemical system and number of sites hold exactly, and the space group, or one that
+    contains it; energy and gap are aimed at.
 
     Raises
     ------
@@ -56,7 +60,7 @@ class Conditions(BaseModel):
             raise InputError(f"a cell has 1 to {MAX_SITES} sites, not {self.n_sites}")
         if self.space_group is not None and not 1 <= self.space_group <= 230:
             raise InputError(f"space groups go from 1 to 230, not {self.space_group}")
-        for name in ("formation_energy_per_atom", "band_gap"):
+        for name in AIMS:
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
                 raise InputError(f"{name} is {value}: give a finite number of eV")
@@ -107,9 +111,14 @@ class Conditions(BaseModel):
     def as_asked(self) -> dict[str, Any] | None:
         """Return what is asked for by name, with the guidance where it counts; None for nothing."""
         found = {name: getattr(self, name) for name in self.asked}
-        if {"formation_energy_per_atom", "band_gap"} & found.keys():
+        if found.keys() & set(AIMS):
             found["guidance"] = self.guidance
         return found or None
+
+    @property
+    def aims(self) -> bool:
+        """Whether an energy or a gap is followed."""
+        return self.guidance > 0 and any(name in AIMS for name in self.asked)
 
     @property
     def asked(self) -> list[str]:
@@ -142,18 +151,21 @@ class Conditions(BaseModel):
         formula = self.formula
         wrong = f"'{formula}' is no formula with whole numbers: write e.g. NaF or SrTiO3"
         try:
-            amounts = Composition(formula, strict=True).reduced_composition.get_el_amt_dict()
-            unit = {Element(symbol).Z: amount for symbol, amount in amounts.items()}
+            amounts = Composition(formula, strict=True).get_el_amt_dict()
+            written: dict[int, float] = defaultdict(float)
+            for symbol, amount in amounts.items():
+                written[Element(symbol).Z] += amount
         except (ValueError, KeyError) as exc:
             raise InputError(wrong) from exc
-        if not unit or not all(float(amount).is_integer() for amount in unit.values()):
+        if not written or not all(float(amount).is_integer() for amount in written.values()):
             raise InputError(wrong)
+        units = math.gcd(*(int(amount) for amount in written.values()))
+        unit = {z: int(amount) // units for z, amount in written.items()}
         if sum(unit.values()) > MAX_SITES:
             raise InputError(
-                f"{formula} has {sum(unit.values()):g} sites: the generator makes at most "
-                f"{MAX_SITES}"
+                f"{formula} has {sum(unit.values())} sites: the generator makes at most {MAX_SITES}"
             )
-        return {z: int(unit[z]) for z in _checked(set(unit), str(formula))}
+        return {z: unit[z] for z in _checked(set(unit), str(formula))}
 
     @cached_property
     def compositions(self) -> list[dict[int, int]]:

@@ -80,6 +80,27 @@ def test_what_is_asked_for_holds(model):
         assert sum(counts(made).values()) == 7
 
 
+@pytest.mark.parametrize("n_sites", [47, 51, 52])
+def test_large_cells_are_filled_by_the_last_element(model, n_sites):
+    for made in sample_specifications(model, Conditions(n_sites=n_sites), streams(6)):
+        assert sum(counts(made).values()) == n_sites
+
+
+def test_formulas_are_reduced_by_their_numbers_alone():
+    """Not to the molecules that pymatgen writes for some: three atoms of nitrogen may be a cell."""
+    assert Conditions(formula="N2", n_sites=3).compositions == [{7: 3}]
+    assert Conditions(formula="Na2O2", n_sites=2).compositions == [{11: 1, 8: 1}]
+    assert Conditions(formula="Ca2Ti2O6", n_sites=5).compositions == [{20: 1, 22: 1, 8: 3}]
+    assert Conditions(formula="HDO", n_sites=3).compositions == [{1: 2, 8: 1}]
+
+
+def test_nothing_is_followed_without_guidance():
+    asked = {"formula": "MgO", "formation_energy_per_atom": -3.0}
+    assert Conditions(**asked).aims
+    assert not Conditions(**asked, guidance=0.0).aims
+    assert not Conditions(formula="MgO").aims
+
+
 def test_samples_are_crystals_that_can_be(model):
     for made in sample_specifications(model, Conditions(), streams(24)):
         found = counts(made)
@@ -109,6 +130,14 @@ def test_reading_word_by_word_is_reading_at_once(model):
     for k in range(3, 7):
         word = slice(k, k + 1)
         parts.append(model.read(tokens[:, word], nothing[:, word], nothing[:, word], past, k))
+    assert torch.allclose(torch.cat(parts, dim=1), at_once, atol=1e-12)
+    past = [[] for _ in model.layers]
+    parts = [
+        model.read(
+            tokens[:, first:last], nothing[:, first:last], nothing[:, first:last], past, first
+        )
+        for first, last in ((0, 3), (3, 6), (6, 7))
+    ]
     assert torch.allclose(torch.cat(parts, dim=1), at_once, atol=1e-12)
 
 

@@ -17,6 +17,7 @@ from pymatgen.util.coord import pbc_shortest_vectors
 from crystens_flows.errors import CheckpointError, DatasetError, InputError, OutputFolderError
 from crystens_flows.generators import load_generator, train_generator
 from crystens_flows.generators.conditions import Conditions
+from crystens_flows.generators.wyckoff import generator as module
 from crystens_flows.generators.wyckoff.generator import WyckoffGenerator
 from crystens_flows.generators.wyckoff.positions import space_group
 from crystens_flows.representation import decode
@@ -119,6 +120,26 @@ def test_gives_what_is_asked_for(generator, asked):
             assert decoded.space_group == asked["space_group"]
     again = generator.sample(2, seed=2, start=1, conditions=Conditions(**asked))
     assert np.array_equal(again, tensors[1:3])
+
+
+def test_what_the_data_did_not_have_cannot_be_asked_for(fewer_crystals, tmp_path):
+    unknown = np.full(len(fewer_crystals), np.nan)
+    data = replace(fewer_crystals, formation_energy_per_atom=unknown, band_gap=unknown)
+    made = WyckoffGenerator.fit(data, tmp_path / "run", steps=1)
+    assert made.takes == {"formula", "chemical_system", "n_sites", "space_group"}
+    asked = Conditions(formula="NaF", formation_energy_per_atom=-3.0)
+    with pytest.raises(InputError, match="crystals of unknown formation_energy_per_atom: ask for"):
+        made.sample(1, seed=0, conditions=asked)
+    assert len(made.sample(1, seed=0, conditions=Conditions(formula="NaF"))) == 1
+
+
+def test_many_are_sampled_a_part_at_a_time(generator, monkeypatch):
+    whole = generator.sample(5, seed=4)
+    seen = []
+    monkeypatch.setattr(module, "MAX_TOGETHER", 2)
+    parts = generator.sample(5, seed=4, progress=lambda done, total: seen.append((done, total)))
+    assert np.array_equal(parts, whole)
+    assert seen == [(2, 5), (4, 5), (5, 5)]
 
 
 def test_names_what_cannot_be_loaded_or_trained(generator, folder, fewer_crystals, tmp_path):

@@ -71,9 +71,7 @@ class SubstitutionGenerator(Generator):
     """
 
     kind: ClassVar[str] = "substitution"
-    takes: ClassVar[frozenset[str]] = frozenset(
-        {"formula", "chemical_system", "n_sites", "space_group"}
-    )
+    takes = frozenset({"formula", "chemical_system", "n_sites", "space_group"})
 
     def __init__(
         self,

@@ -105,10 +105,9 @@ class Arranger:
         found: dict[int, Arrangement] = {}
         if conditions.formula is not None:
             # Of the arrangements of one formula only the model that writes them knows energies.
-            aimed = {"formation_energy_per_atom", "band_gap"} & set(conditions.asked)
             unit = conditions.compositions[0]
             for k, stream in enumerate(streams):
-                recalled = None if aimed else self._recall(unit, conditions, stream)
+                recalled = None if conditions.aims else self._recall(unit, conditions, stream)
                 if recalled is not None:
                     found[k] = recalled
         left = [k for k in range(len(streams)) if k not in found]

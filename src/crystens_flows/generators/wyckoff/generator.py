@@ -19,7 +19,7 @@ from crystens_flows.generators.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
-from crystens_flows.generators.conditions import Conditions
+from crystens_flows.generators.conditions import AIMS, Conditions
 from crystens_flows.generators.processes import Processes
 from crystens_flows.generators.settings import NoSettings, read_settings
 from crystens_flows.generators.trainer import Model, Trainer
@@ -57,6 +57,9 @@ MIN_DISTANCE = 0.5
 MAX_ATTEMPTS = 5
 """How often a sample is drawn at most."""
 
+MAX_TOGETHER = 256
+"""Most crystals that are sampled at once, for the sake of memory."""
+
 COORDINATE_DECIMALS = 8
 LATTICE_DECIMALS = 6
 
@@ -82,7 +85,7 @@ class SamplingSettings:
         Structure types are drawn by this power of how likely they are recalled.
     known
         What is left of how likely a structure type is in which a formula that is asked for is
-        known; where none is asked for, known crystals are not made again.
+        known; where none is asked for, such types are not recalled.
     shaking
         Noise that is put on known crystals that flows start from, in units of that of training.
     following
@@ -127,7 +130,7 @@ class WyckoffGenerator(Generator):
     """
 
     kind: ClassVar[str] = "wyckoff"
-    takes: ClassVar[frozenset[str]] = frozenset(Conditions.model_fields) - {"guidance"}
+    takes = frozenset(Conditions.model_fields) - {"guidance"}
 
     def __init__(
         self,
@@ -151,6 +154,10 @@ class WyckoffGenerator(Generator):
         self.sha256 = sha256
         self.settings = settings or SamplingSettings()
         self.calibration = calibration or Calibration()
+        edges = (specification.energy_edges, specification.gap_edges)
+        learned = (bool(each.any()) for each in edges)  # else none was known of any crystal
+        unknown = [name for name, known in zip(AIMS, learned, strict=True) if not known]
+        self.takes = type(self).takes.difference(unknown)
         self.architecture = architecture or {"recall": {}, "specification": {}, "network": {}}
 
     @classmethod
@@ -346,7 +353,13 @@ class WyckoffGenerator(Generator):
             In the order of their indices.
         """
         self.check_sampling(n_samples, seed, start, conditions)
-        streams = [np.random.default_rng([seed, start + k]) for k in range(n_samples)]
+        conditions = conditions or Conditions()
+        unknown = [name for name in conditions.asked if name not in self.takes]
+        if unknown:
+            raise InputError(
+                f"this generator was trained on crystals of unknown {' and '.join(unknown)}: ask "
+                "for other conditions, or train on data that has them"
+            )
         arranger = Arranger(
             self.memory,
             self.specification,
@@ -357,24 +370,35 @@ class WyckoffGenerator(Generator):
             self.settings.known,
             self.calibration.of_words,
         )
+        crystals: list[SymmetricCrystal] = []
+        while len(crystals) < n_samples:
+            begun = len(crystals)
+            last = min(begun + MAX_TOGETHER, n_samples)
+            streams = [np.random.default_rng([seed, start + k]) for k in range(begun, last)]
+            crystals += self._sample_together(arranger, streams, conditions)
+            if progress is not None:
+                progress(len(crystals), n_samples)
+        return crystals
+
+    def _sample_together(
+        self, arranger: Arranger, streams: list[np.random.Generator], conditions: Conditions
+    ) -> list[SymmetricCrystal]:
         crystals: dict[int, SymmetricCrystal] = {}
-        left = list(range(n_samples))
+        left = list(range(len(streams)))
         for _ in range(MAX_ATTEMPTS):
             of_left = [streams[k] for k in left]
-            arrangements = arranger.draw(conditions or Conditions(), of_left)
-            placed = self.place(arrangements, of_left, None if crystals else progress)
+            placed = self.place(arranger.draw(conditions, of_left), of_left)
             crystals |= dict(zip(left, placed, strict=True))
             left = [k for k in left if not crystals[k].structure().is_valid(MIN_DISTANCE)]
             if not left:
                 break
-        return [crystals[k] for k in range(n_samples)]
+        return [crystals[k] for k in range(len(streams))]
 
     @torch.no_grad()
     def place(
         self,
         arrangements: list[Arrangement],
         streams: list[np.random.Generator],
-        progress: Progress | None = None,
     ) -> list[SymmetricCrystal]:
         """
         Carry known crystals, or noise, along the flow to crystals, by Euler steps.
@@ -385,8 +409,6 @@ class WyckoffGenerator(Generator):
             Space group, elements and letters of each, and where its flow starts.
         streams
             One source of noise for each.
-        progress
-            Called with the crystals done and the crystals in all.
 
         Returns
         -------
@@ -405,8 +427,6 @@ class WyckoffGenerator(Generator):
                     x[: len(made.letters)] % 1.0,
                     parameters,
                 )
-            if progress is not None:
-                progress(len(placed), len(arrangements))
         return [placed[k] for k in range(len(arrangements))]
 
     def _integrate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,10 +69,18 @@ class Layer(nn.Module):
         # in bfloat16 this is ten times slower on a CPU
         with torch.autocast(hidden.device.type, enabled=False):
             mixed = functional.scaled_dot_product_attention(
-                query, key, value, is_causal=length > 1 and key.shape[2] == length
+                query, key, value, **_causal(length, key.shape[2], hidden.device)
             )
         hidden = hidden + self.dropout(self.mix(mixed.transpose(1, 2).flatten(2)))
         return hidden + self.dropout(self.dense(self.dense_norm(hidden)))
+
+
+def _causal(new: int, read: int, device: torch.device) -> dict[str, Any]:
+    """Keep each of the new tokens, the last of all that were read, from seeing those after it."""
+    if new in (1, read):
+        return {"is_causal": new > 1}
+    seen = torch.ones(new, read, dtype=torch.bool, device=device)
+    return {"attn_mask": seen.tril(read - new)}
 
 
 class SpecificationModel(nn.Module):

@@ -412,12 +412,13 @@ def _classes(values: np.ndarray, edges: Sequence[float]) -> np.ndarray:
 
 
 def fit_classes(model: SpecificationModel, data: SymmetricSet) -> None:
-    """Take the bounds of ten equal classes of formation energies from a training set."""
+    """Take the bounds of ten equal classes of formation energies, and set those of gaps, if any."""
     known = data.formation_energies[np.isfinite(data.formation_energies)]
     if len(known):
         tenths = np.quantile(known, np.arange(1, 10) / 10)
         model.energy_edges.copy_(torch.from_numpy(tenths))
-    model.gap_edges.copy_(torch.tensor(GAP_EDGES))
+    if np.isfinite(data.band_gaps).any():
+        model.gap_edges.copy_(torch.tensor(GAP_EDGES))
 
 
 def both_orders(model: SpecificationModel, data: SymmetricSet) -> tuple[Sentences, Sentences]:

@@ -113,6 +113,7 @@ class Writer:
         most = (size or MAX_SITES) - self._total() - to_come
         may[: max(most, 0)] = True
         last = len(self.counts) + 1 == (len(wanted) or MAX_ELEMENTS)
+        last |= electronegativity_order()[self.element] == MAX_Z
         if last and size is not None:
             may[: most - 1] = False
         if self.group:
