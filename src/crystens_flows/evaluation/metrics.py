@@ -127,13 +127,13 @@ METRICS: dict[str, Metric] = {
         "COV-R",
         "Share of reference crystals within 0.4 of a sample's structure fingerprint (CrystalNN) "
         "and 10 of a sample's composition fingerprint (Magpie, scaled by the reference); cutoffs "
-        "for MP-20.",
+        "for MP-20. Of the first so many samples as are looked at in detail.",
         CDVAE,
     ),
     "cov_precision": _share(
         _QUALITY,
         "COV-P",
-        "Share of samples that near to a reference crystal; invalid samples are not.",
+        "Share of these samples that near to a reference crystal; invalid samples are not.",
         CDVAE,
     ),
     "wasserstein_density": Metric(
@@ -160,7 +160,7 @@ METRICS: dict[str, Metric] = {
         _STABILITY,
         "at most 0.1 above hull",
         "Share of all samples at most 0.1 eV/atom above it; as sampled, by the same potentials and "
-        "hull. Of more than a thousand samples, energies are of the first thousand.",
+        "hull. Energies are of the first so many samples as are looked at in detail.",
         MATTERGEN,
     ),
     "rmsd": Metric(
