@@ -18,8 +18,10 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
+from crystens_flows.campaign import backends
+from crystens_flows.campaign.backends import Backend
 from crystens_flows.cli import app
-from crystens_flows.cli.explore import _port
+from crystens_flows.cli.explore import _asking, _port
 from crystens_flows.errors import InputError, StoreError
 from crystens_flows.stores import open_stores
 
@@ -79,6 +81,28 @@ def test_serves_a_store_and_follows_it(tmp_path):
 
 def run(*arguments):
     return CliRunner().invoke(app, ["explore", *arguments])
+
+
+class Idle(Backend):
+    """A backend without jobs, whose store must not be asked for."""
+
+    def jobs(self):
+        return iter(())
+
+    def parts(self):
+        return []
+
+    def store(self):
+        raise AssertionError("the candidates are counted")
+
+    submit = retry = pause = resume = None
+
+
+def test_a_campaign_is_watched_without_counting_its_candidates(tmp_path, monkeypatch):
+    file = tmp_path / "campaign.yaml"
+    file.write_text("campaign: c\nn_samples: 2\n")
+    monkeypatch.setattr(backends, "find_backend", Idle)
+    assert _asking(file)().candidates is None
 
 
 def test_the_port_of_a_server_for_two_addresses_is_known():

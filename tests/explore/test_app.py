@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
+import threading
+import time
 import zipfile
 from html.parser import HTMLParser
 
@@ -273,12 +275,44 @@ def test_shows_how_far_a_campaign_is(stores, index):
     assert asked == [1]  # it is not asked again at once
 
     def fails():
+        asked.append(2)
         raise StoreError("the queue is gone")
 
     client = create_app(stores, index, campaign=fails).test_client()
-    text = "".join(get(client, "/progress").text)
-    assert "The campaign cannot be asked: the queue is gone" in text
-    assert "campaign-0" in text
+    for _ in range(2):
+        text = "".join(get(client, "/progress").text)
+        assert "The campaign cannot be asked: the queue is gone" in text
+        assert "campaign-0" in text
+    assert asked == [1, 2]
+
+
+def test_while_a_campaign_is_asked_what_it_said_before_is_shown(stores, index, monkeypatch):
+    monkeypatch.setattr(pages, "STATUS_SECONDS", -1)
+    asked, answer = [], threading.Event()
+
+    def status():
+        asked.append(1)
+        if len(asked) > 1:
+            assert answer.wait(60)
+        return CampaignStatus(
+            campaign=f"answer {len(asked)}",
+            backend="local",
+            n_samples=8,
+            n_parts=1,
+            stages=[],
+            failures=[],
+        )
+
+    app = create_app(stores, index, campaign=status)
+    get(app.test_client(), "/progress")
+    waits = threading.Thread(target=get, args=(app.test_client(), "/progress"))
+    waits.start()
+    while len(asked) < 2:
+        time.sleep(0.01)
+    assert "Jobs of answer 1" in "".join(get(app.test_client(), "/progress").text)
+    answer.set()
+    waits.join()
+    assert asked == [1, 1]
 
 
 def test_only_this_machine_is_answered_and_only_reading(client):

@@ -56,11 +56,13 @@ class CampaignStatus(BaseModel):
     candidates: dict[str, int] | None = Field(
         None,
         description="Candidates by how far they have come, as the last build left them; None where "
-        "the campaign names no store, or nothing is in it yet.",
+        "the campaign names no store, nothing is in it yet, or they were not asked for.",
     )
 
 
-def campaign_status(backend: Backend, now: datetime | None = None) -> CampaignStatus:
+def campaign_status(
+    backend: Backend, now: datetime | None = None, *, count_candidates: bool = True
+) -> CampaignStatus:
     """
     Say how far a campaign has come.
 
@@ -70,6 +72,8 @@ def campaign_status(backend: Backend, now: datetime | None = None) -> CampaignSt
         What runs its jobs.
     now
         The time; by default that of this machine.
+    count_candidates
+        Whether the candidates in the store of the campaign are counted too.
 
     Returns
     -------
@@ -85,7 +89,7 @@ def campaign_status(backend: Backend, now: datetime | None = None) -> CampaignSt
         n_parts=len(parts),
         stages=_stages(jobs, now or datetime.now(tz=UTC)),
         failures=_failures(jobs),
-        candidates=_candidates(backend),
+        candidates=_candidates(backend) if count_candidates else None,
     )
 
 

@@ -82,7 +82,8 @@ def _asking(file: Path) -> Callable[[], CampaignStatus]:
     from crystens_flows.cli.submit import campaign_of
 
     backend = find_backend(campaign_of(file, None, None))
-    return lambda: campaign_status(backend)
+    # the page counts the candidates in the store that it shows
+    return lambda: campaign_status(backend, count_candidates=False)
 
 
 def _port(server: Any) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -174,8 +175,12 @@ def _failed(error: CrystensError) -> tuple[str, int]:
 
 
 def _unreachable(error: PyMongoError) -> tuple[str, int]:
-    said = without_password(str(error)).split(", Timeout:")[0].split(", full error")[0]
-    return _failed(StoreError(f"the store cannot be read: {said}"))
+    return _failed(StoreError(f"the store cannot be read: {_short(error)}"))
+
+
+def _short(error: Exception) -> str:
+    """Say an error without what pymongo adds to it: the state of all servers."""
+    return without_password(str(error)).split(", Timeout:")[0].split(", full error")[0]
 
 
 def _shipped() -> HullReference:
@@ -189,14 +194,31 @@ def _remembered(
 ) -> Callable[[], CampaignStatus] | None:
     if campaign is None:
         return None
-    kept: list[tuple[float, CampaignStatus]] = []
+    lock = threading.Lock()
+    kept: list[tuple[float, CampaignStatus | Exception]] = []
 
     def ask() -> CampaignStatus:
-        if not kept or time.monotonic() - kept[0][0] > STATUS_SECONDS:
-            kept[:] = [(time.monotonic(), campaign())]
-        return kept[0][1]
+        # one asks at a time; meanwhile the others are told what was said before
+        if lock.acquire(blocking=not kept):
+            try:
+                if not kept or time.monotonic() - kept[0][0] > STATUS_SECONDS:
+                    found = _answer(campaign)
+                    kept[:] = [(time.monotonic(), found)]
+            finally:
+                lock.release()
+        found = kept[0][1]
+        if isinstance(found, Exception):
+            raise found.with_traceback(None)
+        return found
 
     return ask
+
+
+def _answer(campaign: Callable[[], CampaignStatus]) -> CampaignStatus | Exception:
+    try:
+        return campaign()
+    except (CrystensError, PyMongoError) as exc:
+        return exc
 
 
 def _cell(name: str, value: Any) -> str:
@@ -369,8 +391,8 @@ class _Pages:
         if self.campaign is not None:
             try:
                 status = self.campaign()
-            except CrystensError as exc:
-                problem = str(exc)
+            except (CrystensError, PyMongoError) as exc:
+                problem = _short(exc)
         return render_template(
             "progress.html",
             campaigns=self.index.campaigns(),

@@ -139,13 +139,16 @@
 
   const live = document.getElementById("live");
   if (live) {
-    setInterval(async () => {
-      if (document.hidden || live.contains(document.activeElement)) return;
-      try {
-        const page = await fetchPage(location.href);
-        const now = page.getElementById("live");
-        if (now && now.innerHTML !== live.innerHTML) live.innerHTML = now.innerHTML;
-      } catch { /* the next time */ }
-    }, EVERY);
+    const look = async () => {
+      if (!document.hidden && !live.contains(document.activeElement)) {
+        try {
+          const page = await fetchPage(location.href);
+          const now = page.getElementById("live");
+          if (now && now.innerHTML !== live.innerHTML) live.innerHTML = now.innerHTML;
+        } catch { /* the next time */ }
+      }
+      setTimeout(look, EVERY);
+    };
+    setTimeout(look, EVERY);
   }
 })();
