@@ -8,6 +8,7 @@ import re
 import threading
 import time
 import zipfile
+from base64 import b64decode
 from html.parser import HTMLParser
 
 import pytest
@@ -195,6 +196,34 @@ def test_a_crystal_has_its_values_its_files_and_links(client, stores):
         assert StructureMatcher(scale=False).get_rms_dist(
             structure, document.relaxed_structure
         ) == pytest.approx((0, 0), abs=1e-5)
+
+
+def test_the_structure_drawn_is_the_one_saved_and_compared(client, stores):
+    store = stores.candidates.store
+    doc = store.query_one({"candidate_id": f"c-{2:020x}"})
+    other = store.query_one({"candidate_id": f"c-{1:020x}"})["relaxed_structure"]
+    tuning = {"candidate_id": "c-tuned", "changed": True, "structure": other}
+    tuned = {"candidate_id": "c-tuned", "relaxed_structure": None, "relaxation": None}
+    store.update([{**doc, **tuned, "tuning": tuning}])
+    page = get(client, "/candidates/c-tuned")
+    assert "structure, tuned, not relaxed:" in "".join(page.text)
+    (drawn,) = [a["href"] for a in page.named("a") if a.get("href", "").startswith("data:")]
+    saved = client.get("/candidates/c-tuned/cif").text
+    assert b64decode(drawn.split(",")[1]).decode() == saved
+    assert Structure.from_str(saved, fmt="cif").matches(Structure.from_dict(other))
+    text = "".join(get(client, f"/compare?id=c-tuned&id=c-{1:020x}").text)
+    assert "They have the same structure" in text
+    assert "The first is tuned, not relaxed, the second relaxed." in text
+    store.remove_docs({"candidate_id": "c-tuned"})
+
+
+def test_a_range_that_was_given_stays_where_no_candidate_has_a_value(stores):
+    fresh = CandidateIndex(stores.candidates)
+    page = get(create_app(stores, fresh).test_client(), "/?max_energy_above_hull=0.1")
+    given = {box["name"]: box["value"] for box in page.named("input") if "value" in box}
+    assert given["max_energy_above_hull"] == "0.1"
+    assert "max_n_sites" not in given
+    fresh.close()
 
 
 def test_what_is_not_there_is_told(client):

@@ -19,7 +19,7 @@ from pymongo.errors import PyMongoError
 from werkzeug.exceptions import HTTPException, SecurityError
 
 from crystens_flows.candidate_criteria import check_text
-from crystens_flows.candidate_export import EXPORT_FIELDS, export, final_structure
+from crystens_flows.candidate_export import EXPORT_FIELDS, export
 from crystens_flows.candidate_status import CandidateStatus
 from crystens_flows.document_fields import spread
 from crystens_flows.errors import CrystensError, InputError, StoreError
@@ -30,6 +30,7 @@ from crystens_flows.explore.index import FIELDS, CandidateIndex
 from crystens_flows.export_format import ExportFormat
 from crystens_flows.masking import without_password
 from crystens_flows.report import html
+from crystens_flows.report.cards import _structure as latest_structure
 from crystens_flows.report.cards import card_section
 from crystens_flows.schemas import CandidateDocument
 
@@ -282,11 +283,12 @@ class _Pages:
             "candidate.html",
             candidate=document,
             card=self._cards([document]),
+            state=_state(document),
             fields=fields,
         )
 
     def structure(self, identifier: str, kind: str) -> Response:
-        structure = final_structure(self._document(identifier))
+        structure, _ = latest_structure(self._document(identifier))
         if structure is None:
             abort(404, "this candidate has no structure")
         chosen = ExportFormat(kind)
@@ -315,6 +317,7 @@ class _Pages:
             rows=compared,
             names=NAMES,
             match=_match(*documents),
+            states=[_state(each) for each in documents],
         )
 
     def download(self) -> Response:
@@ -419,7 +422,7 @@ class _Pages:
             abort(404, str(exc))
 
     def _cards(self, documents: list[CandidateDocument]) -> Markup:
-        drawn = [each for each in documents if final_structure(each) is not None]
+        drawn = [each for each in documents if _state(each)]
         return Markup(card_section(drawn) if drawn else "")  # noqa: S704 - it escapes
 
 
@@ -427,11 +430,17 @@ def _own(name: str) -> str:
     return (Path(__file__).parent / "assets" / name).read_text(encoding="utf-8")
 
 
+def _state(document: CandidateDocument) -> str:
+    """Say what the structure of a candidate is that pages show; empty where it has none."""
+    structure, state = latest_structure(document)
+    return "" if structure is None else state
+
+
 def _match(first: CandidateDocument, second: CandidateDocument) -> str:
     """Say whether two candidates have the same structure."""
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
-    one, other = final_structure(first), final_structure(second)
+    (one, _), (other, _) = latest_structure(first), latest_structure(second)
     if one is None or other is None:
         return "One of them has no structure."
     matcher = StructureMatcher()

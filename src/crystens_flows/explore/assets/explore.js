@@ -21,6 +21,7 @@
       const found = page.getElementById("results");
       if (!found) { location.assign(address); return; }
       results.replaceWith(found);
+      document.getElementById("notices").replaceWith(page.getElementById("notices"));
       mark(page);
       history.replaceState(null, "", address);
       restore();
@@ -55,7 +56,7 @@
 
   function addSliders(place) {
     const low = Number(place.dataset.low), high = Number(place.dataset.high);
-    if (!(high > low)) return;
+    if (!(high > low)) return;  // nor where no candidate has a value yet
     const whole = place.dataset.whole === "1";
     const legend = place.querySelector("legend").textContent;
     for (const input of place.querySelectorAll(".bounds input")) {
