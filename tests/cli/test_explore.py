@@ -12,7 +12,6 @@ import time
 import urllib.request
 from contextlib import closing
 from datetime import UTC, datetime
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -48,16 +47,28 @@ def page(address):
         return answer.read().decode()
 
 
-def test_serves_a_store_and_follows_it(tmp_path):
-    stores = open_stores(tmp_path / "store")
-    stores.candidates.store.update([document(0)])
-    arguments = ["explore", "--store", str(tmp_path / "store"), "--port", "0", "--interval", "0.2"]
-    process = subprocess.Popen(
+def serving(folder):
+    arguments = ["explore", "--store", str(folder / "store"), "--port", "0", "--interval", "0.2"]
+    return subprocess.Popen(
         [sys.executable, "-c", SERVE, *arguments],
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        env={**os.environ, "PYTHONWARNINGS": "ignore", "TMPDIR": str(folder)},
     )
+
+
+def ends(process, number, folder):
+    process.send_signal(number)
+    _, rest = process.communicate(timeout=30)
+    assert process.returncode in (0, 130)
+    assert "Traceback" not in rest
+    assert not list(folder.glob("crystens-explore-*"))
+
+
+def test_serves_a_store_and_follows_it(tmp_path):
+    stores = open_stores(tmp_path / "store")
+    stores.candidates.store.update([document(0)])
+    process = serving(tmp_path)
     try:
         said = process.stderr.readline()
         address = re.search(r"http://127\.0\.0\.1:\d+/", said)[0]
@@ -72,11 +83,16 @@ def test_serves_a_store_and_follows_it(tmp_path):
         # the store is as it was: nothing was written to it
         assert stores.candidates.count() == 2
     finally:
-        process.send_signal(signal.SIGINT)
-        _, rest = process.communicate(timeout=30)
-    assert process.returncode in (0, 130)
-    assert "Traceback" not in rest
-    assert not list(Path(tmp_path).glob("crystens-explore-*"))
+        ends(process, signal.SIGINT, tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_leaves_nothing_behind_when_its_job_or_connection_ends(tmp_path, number):
+    open_stores(tmp_path / "store").close()
+    process = serving(tmp_path)
+    process.stderr.readline()
+    assert list(tmp_path.glob("crystens-explore-*"))
+    ends(process, number, tmp_path)
 
 
 def run(*arguments):

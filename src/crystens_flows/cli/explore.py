@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 from pathlib import Path
@@ -51,6 +52,7 @@ def explore(
     from crystens_flows.stores import open_stores
 
     asking = None if campaign is None else _asking(campaign)
+    _end_cleanly()
     stores = open_stores(store, create=False)
     index = CandidateIndex(stores.candidates)
     try:
@@ -84,6 +86,22 @@ def _asking(file: Path) -> Callable[[], CampaignStatus]:
     backend = find_backend(campaign_of(file, None, None))
     # the page counts the candidates in the store that it shows
     return lambda: campaign_status(backend, count_candidates=False)
+
+
+def _end_cleanly() -> None:
+    """Let an end of the job or of the connection be as Ctrl+C; what nohup ignores stays so."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+    def end(*_: object) -> None:
+        for number in numbers:  # a second one must not disturb the end
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in numbers:
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, end)
 
 
 def _port(server: Any) -> int:
