@@ -253,6 +253,7 @@ def test_compares_two(client):
     ids = [f"c-{k:020x}" for k in (1, 2)]
     text = "".join(get(client, f"/compare?id={ids[0]}&id={ids[1]}").text)
     assert "Their structures do not match" in text
+    assert "space group (differs)" in text
     assert "formation energy, predicted" in text
     # the same crystal, twice in the store
     text = "".join(get(client, f"/compare?id={ids[0]}&id=c-{1000:020x}").text)

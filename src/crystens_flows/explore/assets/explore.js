@@ -13,7 +13,7 @@
     return new DOMParser().parseFromString(await answer.text(), "text/html");
   }
 
-  async function show(address, focus) {
+  async function show(address, link) {
     const results = document.getElementById("results");
     results.setAttribute("aria-busy", "true");
     try {
@@ -21,11 +21,15 @@
       const found = page.getElementById("results");
       if (!found) { location.assign(address); return; }
       results.replaceWith(found);
+      // this node stays, for only changes within it are read out
+      document.getElementById("count").replaceChildren(...page.getElementById("count").childNodes);
       document.getElementById("notices").replaceWith(page.getElementById("notices"));
       mark(page);
       history.replaceState(null, "", address);
       restore();
-      if (focus) document.getElementById("count").scrollIntoView({ block: "nearest" });
+      if (!link) return;
+      document.getElementById("count").scrollIntoView({ block: "nearest" });
+      (found.querySelector(`a[data-page="${link}"]`) ?? found).focus({ preventScroll: true });
     } catch (problem) {
       if (problem.name !== "AbortError") location.assign(address);
     }
@@ -124,7 +128,9 @@
         Object.assign(hidden, { type: "hidden", name, value: asked.get(name) });
         form.append(hidden);
       }
-      show(link.href, true);
+      // all else is of the form, where something may just have been typed
+      const page = asked.get("page");
+      show(page ? `${address()}&page=${page}` : address(), link.dataset.page);
     });
   }
 
