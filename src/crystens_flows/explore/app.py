@@ -30,8 +30,7 @@ from crystens_flows.explore.index import FIELDS, CandidateIndex
 from crystens_flows.export_format import ExportFormat
 from crystens_flows.masking import without_password
 from crystens_flows.report import html
-from crystens_flows.report.cards import _structure as latest_structure
-from crystens_flows.report.cards import card_section
+from crystens_flows.report.cards import card_section, latest_structure
 from crystens_flows.schemas import CandidateDocument
 
 if TYPE_CHECKING:

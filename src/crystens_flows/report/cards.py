@@ -42,7 +42,7 @@ def shown_candidates(candidates: Sequence[CandidateDocument]) -> list[CandidateD
         rank = candidate.selection.rank if candidate.selection is not None else None
         return candidate.relaxed_structure is None, float("inf") if rank is None else rank
 
-    shown = [each for each in candidates if _structure(each)[0] is not None]
+    shown = [each for each in candidates if latest_structure(each)[0] is not None]
     return sorted(shown, key=place)[:MAX_CARDS]
 
 
@@ -62,7 +62,7 @@ def card_section(candidates: Sequence[CandidateDocument]) -> str:
     """
     scenes, cards = {}, []
     for number, candidate in enumerate(candidates):
-        structure, state = _structure(candidate)
+        structure, state = latest_structure(candidate)
         assert structure is not None
         scenes[f"viewer-{number}"] = scene(structure)
         cards.append(_card(candidate, structure, state, f"viewer-{number}"))
@@ -73,8 +73,21 @@ def card_section(candidates: Sequence[CandidateDocument]) -> str:
     )
 
 
-def _structure(candidate: CandidateDocument) -> tuple[Structure | None, str]:
-    """Return the latest structure of a candidate, and what it is."""
+def latest_structure(candidate: CandidateDocument) -> tuple[Structure | None, str]:
+    """
+    Find the structure that a candidate came to.
+
+    Parameters
+    ----------
+    candidate
+        The candidate.
+
+    Returns
+    -------
+    tuple
+        Relaxed, else after the last relaxation, else tuned, else as decoded, None where there is
+        none at all; and which of these it is, in words.
+    """
     relaxation, tuning = candidate.relaxation, candidate.tuning
     if candidate.relaxed_structure is not None:
         return candidate.relaxed_structure, "relaxed"
