@@ -11,7 +11,7 @@ import yaml
 import crystens_flows
 from crystens_flows.cli import app
 from crystens_flows.cli.errors import failure_line
-from crystens_flows.errors import CheckpointError
+from crystens_flows.errors import CheckpointError, OutputFolderError
 
 COMMANDS = [
     *(c.name or c.callback.__name__ for c in app.registered_commands),
@@ -108,7 +108,7 @@ def test_the_traceback_is_there_when_asked_for(crystens, tmp_path):
     with pytest.raises(CheckpointError):
         crystens("--traceback", "sample", "--generator", "empty")
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="file"):
+    with pytest.raises(OutputFolderError, match="file/below"):
         crystens("--traceback", "discover", "-n", "1", "-o", "file/below")
 
 

@@ -25,8 +25,9 @@ from crystens_flows.errors import InputError, StoreError
 from crystens_flows.stores import open_stores
 
 SERVE = (
-    # a process that a shell put in the background takes no SIGINT
+    # a process that a shell put in the background takes no SIGINT, one below nohup no SIGHUP
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL);"
     "import sys; from crystens_flows.cli import main; sys.argv[0] = 'crystens'; main()"
 )
 

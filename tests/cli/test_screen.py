@@ -26,7 +26,7 @@ def cifs(tmp_path):
         salt = Structure.from_spacegroup(
             225, Lattice.cubic(a), [metal, "Cl"], [[0, 0, 0], [0.5, 0, 0]]
         )
-        salt.perturb(0.01)
+        salt.perturb(0.03, seed=0)
         salt.to(str(folder / f"{name}.cif"), fmt="cif")
     overlapping = Structure(Lattice.cubic(4), ["Na", "Cl"], [[0, 0, 0], [0, 0, 0.1]])
     overlapping.to(str(folder / "b-overlapping.cif"), fmt="cif")

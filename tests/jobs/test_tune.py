@@ -24,7 +24,7 @@ def tuned(*structures):
 
 def test_symmetry_and_elements_are_mended_and_the_rest_is_left():
     shaken = halite("Na", 5.64)
-    shaken.perturb(0.05)
+    shaken.perturb(0.05, seed=0)
     salt, krypton, good = tuned(shaken, halite("Kr", 6.6), halite("K", 6.29)).records
     assert (salt.changed, salt.values["space_group_after"]) == (True, 225)
     assert salt.values["formula"] == "NaCl"

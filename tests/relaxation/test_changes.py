@@ -58,7 +58,7 @@ def salt(a=5.64, shift=0.0):
 def test_space_group_of_what_relaxed():
     assert space_group(salt()) == 225
     rattled = salt()
-    rattled.perturb(0.05)
+    rattled.perturb(0.05, seed=0)
     assert space_group(rattled) == 1
 
 
