@@ -1,7 +1,7 @@
 # make demo   sets everything up and runs the whole pipeline on the embedded store
 # make test   sets up what the tests need and runs them in two processes (PYTEST_ARGS='-n 0': one)
 # make test-browser  installs Chromium and opens the report of a run and the explorer in it
-# make test-trainings  trains the paper's generators for a few steps, samples and evaluates them (minutes)
+# make test-trainings  trains each of the paper's generators in every way there is, and evaluates them (minutes)
 # make test-gpaw  installs GPAW, a DFT code, and relaxes with it (some minutes)
 # make test-slurm  installs SLURM and runs campaigns through it, with both workflow managers
 # make test-faults  kills workers, runners and databases, fills disks, and looks for what is lost
@@ -49,7 +49,8 @@ test-browser: setup
 		tests/explore/test_explore_browser.py $(PYTEST_ARGS)
 
 test-trainings: setup
-	CRYSTENS_FLOWS_TRAINING_TESTS=1 $(BIN)/python -m pytest tests/test_small_workflows.py $(PYTEST_ARGS)
+	CRYSTENS_FLOWS_TRAINING_TESTS=1 $(BIN)/python -m pytest tests/test_small_workflows.py tests/generators \
+		tests/jobs/test_train.py $(PYTEST_ARGS)
 
 test-gpaw: setup
 	@./scripts/ensure-packages.sh gcc libc6-dev libxc-dev libopenblas-dev

@@ -22,6 +22,7 @@ from crystens_flows.generators import TRAINABLE_GENERATORS
 from crystens_flows.generators.adversarial.settings import GanSettings, WganSettings
 from crystens_flows.generators.imagen.settings import DEFAULT_STEPS, ImagenSettings
 from crystens_flows.generators.settings import read_settings
+from trainings import only_with_trainings
 
 WORKFLOWS = Path(__file__).parents[1] / "workflows"
 TRAININGS = sorted([*WORKFLOWS.glob("paper-*.yaml"), *WORKFLOWS.glob("small-*.yaml")])
@@ -49,10 +50,9 @@ def test_configurations_are_accepted(file):
 
 
 @pytest.mark.slow
+@only_with_trainings
 def test_small_ones_are_trained_sampled_and_evaluated(tmp_path):
     """A few steps of each on a few crystals, by the commands that a user gives."""
-    if os.environ.get("CRYSTENS_FLOWS_TRAINING_TESTS") != "1":
-        pytest.skip("minutes of training: make test-trainings")
     # looked for, not imported: both in this process, in this order, end it
     for package, extra in (("tensorflow", "gan"), ("imagen_pytorch", "imagen")):
         if find_spec(package) is None:

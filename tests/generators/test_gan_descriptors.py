@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from pymatgen.core import Element
 
+from trainings import only_with_trainings
+
 if find_spec("tensorflow") is None:  # to import it would take seconds here
     pytest.skip("the adversarial networks are TensorFlow's", allow_module_level=True)
 
@@ -36,7 +38,7 @@ def eager():
     tf.config.run_functions_eagerly(False)
 
 
-@pytest.fixture(scope="module", params=["gan", "wgan"])
+@pytest.fixture(scope="module", params=["gan", pytest.param("wgan", marks=only_with_trainings)])
 def folder(request, few_crystals, tmp_path_factory):
     """Return the folder of a training of one step with two descriptors."""
     path = tmp_path_factory.mktemp(request.param) / "run"

@@ -10,6 +10,8 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
+from trainings import only_with_trainings
+
 if find_spec("tensorflow") is None:  # to import it would take seconds here
     pytest.skip("the adversarial networks are TensorFlow's", allow_module_level=True)
 
@@ -137,7 +139,7 @@ def test_an_altered_architecture_is_named(trained, tmp_path):
             load_generator(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["gan", pytest.param("wgan", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["gan", pytest.param("wgan", marks=only_with_trainings)])
 def test_interrupted_training_goes_on_as_if_it_had_not_been(fit, kind, tmp_path, monkeypatch):
     def interrupt(done, total):
         assert total == 3

@@ -19,6 +19,7 @@ from crystens_flows.generators import generator_sha256, load_generator
 from crystens_flows.jobs import SampleMaker, SelectMaker, TrainMaker, ValidityPrefilterMaker
 from crystens_flows.schemas import TrainDocument
 from crystens_flows.screening.selection import SelectionRules
+from trainings import only_with_trainings
 
 NETWORK = {
     "dim": 8,
@@ -96,7 +97,7 @@ def jobs_of(store, job):
     [
         "default",
         "gan",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("imagen", "wgan")),
+        *(pytest.param(name, marks=only_with_trainings) for name in ("imagen", "wgan")),
     ],
 )
 def test_jobs_in_a_chain_train_what_one_job_does(few, store, generator, eager):
