@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from pymatgen.core import Element
+from random_streams import streams
 
 from crystens_flows.generators.conditions import Conditions
 from crystens_flows.generators.wyckoff.calibration import Calibration, calibrate
@@ -15,17 +15,6 @@ from crystens_flows.generators.wyckoff.decoding import (
     sample_specifications,
 )
 from crystens_flows.generators.wyckoff.sentences import END, FIRST_ELEMENT
-from crystens_flows.generators.wyckoff.specification import SpecificationModel
-
-
-@pytest.fixture(scope="module")
-def model():
-    torch.manual_seed(1)
-    return SpecificationModel(width=24, layers=2, heads=2).double().eval()
-
-
-def streams(n, seed=0):
-    return [np.random.default_rng([seed, k]) for k in range(n)]
 
 
 def crystals_with(*formulas):

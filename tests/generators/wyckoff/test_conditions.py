@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from pymatgen.core import Element
+from random_streams import streams
 
 from crystens_flows.errors import InputError
 from crystens_flows.generators.conditions import Conditions
@@ -13,18 +14,7 @@ from crystens_flows.generators.wyckoff.decoding import sample_specifications
 from crystens_flows.generators.wyckoff.occupation import can_hold
 from crystens_flows.generators.wyckoff.positions import space_group
 from crystens_flows.generators.wyckoff.sentences import sentences
-from crystens_flows.generators.wyckoff.specification import SpecificationModel, log_likelihood
-
-
-@pytest.fixture(scope="module")
-def model():
-    """Return a small model as it is before training: all it is asked must hold even then."""
-    torch.manual_seed(1)
-    return SpecificationModel(width=24, layers=2, heads=2).double().eval()
-
-
-def streams(n, seed=0):
-    return [np.random.default_rng([seed, k]) for k in range(n)]
+from crystens_flows.generators.wyckoff.specification import log_likelihood
 
 
 def counts(specification):

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
+from random_streams import streams
 from symmetric_crystals import crystals
 
 from crystens_flows.generators.conditions import Conditions
@@ -19,7 +20,6 @@ from crystens_flows.generators.wyckoff.crystal import SymmetricCrystal, symmetri
 from crystens_flows.generators.wyckoff.prototypes import Prototypes
 from crystens_flows.generators.wyckoff.recall import Formulas, Memory, Recall, padded
 from crystens_flows.generators.wyckoff.sentences import composition
-from crystens_flows.generators.wyckoff.specification import SpecificationModel
 from crystens_flows.generators.wyckoff.starts import reduced, starts_of
 
 
@@ -229,14 +229,8 @@ def test_a_flow_starts_near_its_known_crystal(known, memory):
 
 
 @pytest.fixture(scope="module")
-def arranger(memory):
-    torch.manual_seed(1)
-    model = SpecificationModel(width=24, layers=2, heads=2).double().eval()
+def arranger(memory, model):
     return Arranger(memory, model, 1.0, 1.0, recall=1.0, power=4.0, known=0.1)
-
-
-def streams(n, seed=0):
-    return [np.random.default_rng([seed, k]) for k in range(n)]
 
 
 def test_arrangements_have_what_is_asked_for(arranger):
