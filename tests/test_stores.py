@@ -186,6 +186,23 @@ def test_update_of_many_documents_is_all_or_none(tmp_path):
     assert store.count() == 0
 
 
+def test_an_update_takes_as_many_steps_in_a_large_store(tmp_path):
+    """SQLite's own steps, counted; those of an index grow with the logarithm."""
+
+    def steps(number):
+        store = embedded(tmp_path / str(number))
+        store.connect()
+        store.update([{"uuid": f"{k:05}"} for k in range(number)], key="uuid")
+        counted = []
+        store._connection.set_progress_handler(lambda: counted.append(1), 1)
+        store.update([{"uuid": "new"}, {"uuid": "00007", "again": True}], key="uuid")
+        store._connection.set_progress_handler(None, 0)
+        assert store.count() == number + 1
+        return len(counted)
+
+    assert steps(3000) < 1.2 * steps(30)
+
+
 def test_plain_monty_store_and_embedded_store_share_files(tmp_path):
     monty = MontyStore("outputs", database_path=str(tmp_path), key="uuid")
     monty.connect()

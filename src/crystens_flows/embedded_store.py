@@ -31,6 +31,9 @@ _DELETE = "DELETE FROM documents WHERE rowid = ?"
 _PAGE = 64
 _INDEX_DIGITS = 6
 _STRING_IDS = (b"\x02", b"\x03")  # the range of BSON-encoded _id that are strings
+_ALL_ROWS = f"WHERE rowid > ? ORDER BY rowid LIMIT {_PAGE}"
+# the plus signs keep SQLite from going through all rows by number, for the few whose _id is such
+_FOREIGN_ROWS = f"WHERE +rowid > ? AND (k < ? OR k >= ?) ORDER BY +rowid LIMIT {_PAGE}"
 
 
 class EmbeddedStore(MontyStore):
@@ -296,9 +299,10 @@ class EmbeddedStore(MontyStore):
             if not rest or filter_applies(rest, _pick(raw, tree)):
                 yield rowid, raw
 
-    def _pages(self, where: str = "", values: tuple = ()) -> Iterator[tuple[int, RawBSONDocument]]:
+    def _pages(
+        self, clause: str = _ALL_ROWS, values: tuple = ()
+    ) -> Iterator[tuple[int, RawBSONDocument]]:
         last = -1
-        clause = f"WHERE rowid > ? {where} ORDER BY rowid LIMIT {_PAGE}"
         while page := self._rows(clause, (last, *values)):
             yield from page
             last = page[-1][0]
@@ -310,7 +314,7 @@ class EmbeddedStore(MontyStore):
             ids = tuple(monty_bson.id_encode(value) for value in (key, low, high))
             yield from self._rows("WHERE k = ? OR k BETWEEN ? AND ? ORDER BY rowid", ids)
         # documents that another program wrote have an _id of its own making
-        yield from self._pages("AND (k < ? OR k >= ?)", _STRING_IDS)
+        yield from self._pages(_FOREIGN_ROWS, _STRING_IDS)
 
     def _sorted(
         self, matches: Iterator[tuple[int, RawBSONDocument | None]], sort: dict[str, Sort | int]
