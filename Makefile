@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_FOLDER := crystens-out
 BENCHMARKS := startup representation screening m3gnet potentials hull energy_above_hull \
-	duplicates tuning generator 'substitution -n 200 --crystals 50' memory 'evaluation --samples 400 --stages 8 --relax 2' \
+	duplicates tuning generator 'substitution -n 200 --crystals 50' memory explorer 'evaluation --samples 400 --stages 8 --relax 2' \
 	'builder -n 2000 --store embedded' 'scale --samples 500 2000 --crystals --screens cgcnn hull' demo
 CLUSTER_BENCHMARKS := builder queries 'scale --samples 1000 10000 --stages sample decode' backends
 RUN_BENCHMARK = set -- $$each; echo "== $$*"; name=$$1; shift; $(BIN)/python benchmarks/$$name.py "$$@"

@@ -1,11 +1,12 @@
 """
-The explorer over 100,000 candidates: pages asked over HTTP, beside pymongo on the same filters.
+The explorer over 100,000 candidates: pages asked over HTTP, beside pandas on the same candidates.
 
 The candidates are the synthetic ones of `benchmarks/queries.py`, in an embedded store. The explorer
 runs as `crystens explore` in a process of its own, whose memory is that at the end. Each filter is
-asked as a browser does, whole pages of 50 rows with their count; its peer finds and counts the same
-with pymongo on the server of the tests, by the indexes of the store, in turn in the same run. The
-last line is JSON.
+asked as a browser does, whole pages of 50 rows with their count. Its peer has the table of the same
+candidates in memory, as one who exported it has, and finds, counts and sorts them with pandas, by
+masks that are written by hand; both are asked in turn in the same run, and the counts and the first
+rows must agree. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -20,14 +21,20 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from queries import fill
-from servers import NOT_SET_UP, database, server
+import pandas as pd
+from queries import candidates, fill
 
 GOAL_MS, GOAL_MB = 300, 500
+COLUMNS = (
+    *("candidate_id", "campaign", "index", "formula", "chemsys", "elements", "status"),
+    *("formation_energy_per_atom", "energy_above_hull"),
+)
+PAGE = 50
 FILTERS: dict[str, dict[str, Any]] = {
     "nothing": {},
     "formula": {"formula": "ClNa"},
@@ -45,8 +52,50 @@ FILTERS: dict[str, dict[str, Any]] = {
         "sort": "formation_energy_per_atom",
         "descending": 1,
     },
-    "deep page": {"sort": "energy_above_hull", "page": 1000},
+    "page in the middle": {"sort": "energy_above_hull"},
 }
+
+
+Table = pd.DataFrame
+PEERS: dict[str, Callable[[Table], Table]] = {
+    "nothing": lambda table: by_sample(table),
+    "formula": lambda table: by_sample(table[table.formula == "NaCl"]),
+    "chemical system": lambda table: by_hull(table[table.chemsys == "Na-O-Ti"]),
+    "elements, status": lambda table: by_hull(
+        table[
+            (table.status == "screened")
+            & table.elements.map(lambda found: {"Li", "O"} <= found and "S" not in found)
+        ]
+    ),
+    "energy range": lambda table: by_hull(table[table.energy_above_hull <= 0.05]),
+    "energy range, highest first": lambda table: table[
+        table.formation_energy_per_atom.between(-2, -1)
+    ].sort_values(["formation_energy_per_atom", "candidate_id"], ascending=False),
+    "page in the middle": lambda table: by_hull(table),
+}
+
+
+def by_sample(table: Table) -> Table:
+    return table.sort_values(["campaign", "index", "candidate_id"])
+
+
+def by_hull(table: Table) -> Table:
+    return table.sort_values(["energy_above_hull", "candidate_id"])
+
+
+def frame(number: int) -> Table:
+    """Return the table of the candidates, elements as sets."""
+    rows = [[document[name] for name in COLUMNS] for document in candidates(number)]
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table["elements"] = table.elements.map(frozenset)
+    return table
+
+
+def peer(table: Table, name: str) -> tuple[int, list[str]]:
+    """Find and count what a page shows; return the count and the identifiers."""
+    found = PEERS[name](table)
+    first = (FILTERS[name].get("page", 1) - 1) * PAGE
+    return len(found), list(found.candidate_id[first : first + PAGE])
 
 
 def page(address: str) -> str:
@@ -54,20 +103,11 @@ def page(address: str) -> str:
         return answer.read().decode()
 
 
-def peer(collection: Any, asked: dict[str, Any]) -> int:
-    """Find and count with pymongo what a page shows."""
-    from werkzeug.datastructures import MultiDict
-
-    from crystens_flows.candidate_filters import filter_criteria
-    from crystens_flows.explore.asked import read
-
-    wanted = read(MultiDict({name: str(value) for name, value in asked.items()}))
-    criteria = filter_criteria(**wanted.filters)
-    order = -1 if wanted.descending else 1
-    sort = [(wanted.sort or "campaign", order), ("candidate_id", order)]
-    found = collection.find(criteria).sort(sort).skip((wanted.page - 1) * 50).limit(50)
-    list(found)
-    return collection.count_documents(criteria)
+def shown(text: str) -> tuple[int, list[str]]:
+    """Return the count and the identifiers on a page."""
+    count = re.search(r"<strong>(\d+)</strong>", text)
+    assert count is not None, "the page has no count"
+    return int(count[1]), re.findall(r'name="id" value="([^"]+)"', text)
 
 
 def milliseconds(work: Any, repeats: int) -> float:
@@ -89,18 +129,14 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=100_000, help="candidates")
     parser.add_argument("--repeats", type=int, default=15)
     options = parser.parse_args()
-    from crystens_flows.stores import ensure_indexes, open_stores
+    from crystens_flows.stores import open_stores
 
-    with tempfile.TemporaryDirectory() as folder, server(Path(folder)) as uri:
-        if uri is None:
-            sys.exit(NOT_SET_UP)
+    FILTERS["page in the middle"]["page"] = max(1, options.n // (2 * PAGE))
+    with tempfile.TemporaryDirectory() as folder:
         embedded = open_stores(Path(folder) / "store")
-        print(f"filling two stores with {options.n} candidates", flush=True)
+        print(f"filling the store with {options.n} candidates", flush=True)
         fill(embedded.candidates.store, options.n)
-        mongo = open_stores(database(uri))
-        fill(mongo.candidates.store, options.n)
-        ensure_indexes(mongo)
-        collection = mongo.candidates.store._collection
+        table = frame(options.n)
         command = [str(Path(sys.executable).with_name("crystens")), "explore", "--port", "0"]
         began = time.perf_counter()
         process = subprocess.Popen(
@@ -114,16 +150,16 @@ def main() -> None:
                 time.sleep(0.5)
             read = time.perf_counter() - began
             print(f"first answer after {answered:.1f} s, all read after {read:.0f} s")
-            print(f"{'filter':30} {'explorer, ms':>13} {'pymongo, ms':>13} {'ratio':>7}")
+            print(f"{'filter':30} {'explorer, ms':>13} {'pandas, ms':>13} {'ratio':>7}")
             rows = {}
             for name, asked in FILTERS.items():
                 url = f"{address}?{urlencode(asked)}"
-                count = int(re.search(r"<strong>(\d+)</strong>", page(url))[1])  # type: ignore[index]
-                assert count == peer(collection, asked), f"{name}: the counts differ"
+                found = shown(page(url))
+                assert found == peer(table, name), f"{name}: other candidates are shown"
                 ours = milliseconds(lambda url=url: page(url), options.repeats)
-                theirs = milliseconds(lambda asked=asked: peer(collection, asked), options.repeats)
-                rows[name] = {"explorer_ms": ours, "pymongo_ms": theirs, "found": count}
-                print(f"{name:30} {ours:13.0f} {theirs:13.0f} {ours / theirs:7.2f}")
+                theirs = milliseconds(lambda name=name: peer(table, name), options.repeats)
+                rows[name] = {"explorer_ms": ours, "pandas_ms": theirs, "found": found[0]}
+                print(f"{name:30} {ours:13.0f} {theirs:13.0f} {ours / theirs:7.2f}", flush=True)
             memory = memory_mb(process)
         finally:
             process.terminate()

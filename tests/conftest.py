@@ -8,6 +8,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from hypothesis import settings
+from pymatgen.symmetry.groups import SpaceGroup
 
 from command_line import crystens
 from managers_used import pytest_collection_modifyitems, pytest_sessionfinish
@@ -16,6 +17,9 @@ from mongo_fixture import mongo_server, mongo_uri
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("crystens", deadline=None)
 settings.load_profile("crystens")
+
+# pymatgen forgets a space group that nobody holds, and takes a second to make a large one again.
+SPACE_GROUPS = [SpaceGroup(symbol) for symbol in ("Fm-3m", "Fd-3m")]
 
 __all__ = [
     "crystens",
