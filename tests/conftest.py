@@ -1,5 +1,6 @@
 """Fixtures and settings for all tests."""
 
+import gc
 import os
 
 # `make test` runs two processes, and tests start others: one thread in each of NumPy, PyTorch and,
@@ -20,6 +21,13 @@ settings.load_profile("crystens")
 
 # pymatgen forgets a space group that nobody holds, and takes a second to make a large one again.
 SPACE_GROUPS = [SpaceGroup(symbol) for symbol in ("Fm-3m", "Fd-3m")]
+
+
+def pytest_collection_finish():
+    """Leave what all tests have imported out of the garbage collections of each."""
+    gc.collect()
+    gc.freeze()
+
 
 __all__ = [
     "crystens",

@@ -145,12 +145,14 @@ class QuadrupleRelaxMaker(Maker):
         if self.static_maker is not None:
             calculations.append(("static", self.static_maker))
         for label, maker in calculations:
+            if steps:
+                before = steps[-1].output
+                start = {"structure": before.structure, "prev_dir": before.dir_name}
             step = maker.make(start["structure"], prev_dir=start["prev_dir"])
             step.name = f"{self.name} {label}"
             if steps:
                 step.update_config({"on_missing_references": OnMissing.NONE}, dynamic=False)
             steps.append(step)
-            start = {"structure": step.output.structure, "prev_dir": step.output.dir_name}
         outputs = [step.output for step in steps]
         static = outputs.pop() if self.static_maker is not None else None
         summary = summarise_steps(

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from crystens_flows.schemas.document import Document
 from crystens_flows.schemas.provenance import package_versions
 from crystens_flows.schemas.types import StructureField
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
-
-
-class GpawIonicStepRecord(_Document):
+class GpawIonicStepRecord(Document):
     """One ionic step."""
 
     energy: float = Field(description="Free energy, eV a cell.")
@@ -24,7 +21,7 @@ class GpawIonicStepRecord(_Document):
     volume: float = Field(description="In A^3 a cell.")
 
 
-class GpawOutput(_Document):
+class GpawOutput(Document):
     """What a relaxation with GPAW ended with."""
 
     structure: StructureField
@@ -37,7 +34,7 @@ class GpawOutput(_Document):
     n_steps: int = Field(description="Ionic steps made.")
 
 
-class GpawTaskDocument(_Document):
+class GpawTaskDocument(Document):
     """One relaxation with GPAW."""
 
     structure: StructureField | None = Field(None, description="Relaxed; None where it failed.")

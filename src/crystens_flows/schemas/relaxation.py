@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from crystens_flows.schemas.document import Document
 from crystens_flows.schemas.provenance import package_versions
 from crystens_flows.schemas.types import StructureField
 
 Versions = Field(default_factory=package_versions, description="Versions of the packages used.")
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
-
-
-class RelaxStepRecord(_Document):
+class RelaxStepRecord(Document):
     """One of the four relaxations: what it found and what it changed."""
 
     energy: float | None = Field(None, description="Free energy at its end, eV a cell.")
@@ -40,7 +37,7 @@ class RelaxStepRecord(_Document):
     uuid: str | None = Field(None, description="Job of the step.")
 
 
-class RelaxDocument(_Document):
+class RelaxDocument(Document):
     """Four successive relaxations of one structure, whatever engine relaxed."""
 
     stage: Literal["relax"] = "relax"
@@ -103,7 +100,7 @@ class RelaxDocument(_Document):
         return self
 
 
-class BatchRelaxDocument(_Document):
+class BatchRelaxDocument(Document):
     """Output of BatchRelaxMaker: the relaxations of many candidates."""
 
     stage: Literal["relax"] = "relax"

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from crystens_flows.schemas.arrays import ArrayBlob
+from crystens_flows.schemas.document import Document
 from crystens_flows.schemas.provenance import Provenance, package_versions
 from crystens_flows.schemas.types import StructureField
 
 Versions = Field(default_factory=package_versions, description="Versions of the packages used.")
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
-
-
-class TrainDocument(_Document):
+class TrainDocument(Document):
     """Output of TrainMaker: a checkpoint and how it was made."""
 
     stage: Literal["train"] = "train"
@@ -28,7 +25,7 @@ class TrainDocument(_Document):
     versions: dict[str, str] = Versions
 
 
-class SampleDocument(_Document):
+class SampleDocument(Document):
     """Output of SampleMaker: one chunk of CrysTens."""
 
     stage: Literal["sample"] = "sample"
@@ -39,7 +36,7 @@ class SampleDocument(_Document):
     versions: dict[str, str] = Versions
 
 
-class DecodedCandidate(_Document):
+class DecodedCandidate(Document):
     """One sample, decoded or rejected with the reason."""
 
     candidate_id: str
@@ -52,7 +49,7 @@ class DecodedCandidate(_Document):
     )
 
 
-class DecodeDocument(_Document):
+class DecodeDocument(Document):
     """Output of DecodeMaker: the candidates of one chunk."""
 
     stage: Literal["decode"] = "decode"
@@ -61,7 +58,7 @@ class DecodeDocument(_Document):
     versions: dict[str, str] = Versions
 
 
-class ScreenRecord(_Document):
+class ScreenRecord(Document):
     """What a screen found for one candidate."""
 
     candidate_id: str
@@ -85,7 +82,7 @@ class ScreenRecord(_Document):
     )
 
 
-class ScreenDocument(_Document):
+class ScreenDocument(Document):
     """Output of a prefilter: one record for each candidate of one chunk."""
 
     stage: Literal["screen"] = "screen"
@@ -95,7 +92,7 @@ class ScreenDocument(_Document):
     versions: dict[str, str] = Versions
 
 
-class SelectRecord(_Document):
+class SelectRecord(Document):
     """The decision on one candidate that came to the selection."""
 
     candidate_id: str
@@ -115,7 +112,7 @@ class SelectRecord(_Document):
     )
 
 
-class SelectedCandidate(_Document):
+class SelectedCandidate(Document):
     """A candidate that goes on to relaxation."""
 
     candidate_id: str
@@ -124,7 +121,7 @@ class SelectedCandidate(_Document):
     energy_above_hull: float | None = Field(None, description="Predicted, eV/atom.")
 
 
-class TuneRecord(_Document):
+class TuneRecord(Document):
     """What the tuning changed in one candidate, and why."""
 
     candidate_id: str
@@ -136,7 +133,7 @@ class TuneRecord(_Document):
     )
 
 
-class TuneDocument(_Document):
+class TuneDocument(Document):
     """Output of TuneMaker."""
 
     stage: Literal["tune"] = "tune"
@@ -146,7 +143,7 @@ class TuneDocument(_Document):
     versions: dict[str, str] = Versions
 
 
-class SelectDocument(_Document):
+class SelectDocument(Document):
     """Output of SelectMaker."""
 
     stage: Literal["select"] = "select"
@@ -159,7 +156,7 @@ class SelectDocument(_Document):
     versions: dict[str, str] = Versions
 
 
-class ShortlistDocument(_Document):
+class ShortlistDocument(Document):
     """What the selection needs to know of a chunk, or of one shard of several chunks."""
 
     stage: Literal["shortlist"] = "shortlist"
@@ -176,7 +173,7 @@ class ShortlistDocument(_Document):
     versions: dict[str, str] = Versions
 
 
-class DistinctDocument(_Document):
+class DistinctDocument(Document):
     """What one shard contributes to the selection, after its duplicates were found."""
 
     stage: Literal["distinct"] = "distinct"
@@ -214,7 +211,7 @@ class StandingDocument(SelectDocument):
     rivals: ArrayBlob = Field(description="JSON of those that are not above the hull.")
 
 
-class DiscoveryDocument(_Document):
+class DiscoveryDocument(Document):
     """Output of the last job of DiscoveryFlowMaker: what became of all samples."""
 
     stage: Literal["discovery"] = "discovery"
@@ -229,7 +226,7 @@ class DiscoveryDocument(_Document):
     versions: dict[str, str] = Versions
 
 
-class FollowDocument(_Document):
+class FollowDocument(Document):
     """Output of FollowMaker: what was started for whom."""
 
     started: dict[str, list[str]] = Field(
