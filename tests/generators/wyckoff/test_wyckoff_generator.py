@@ -200,6 +200,7 @@ def test_the_shipped_generator_makes_the_perovskite():
 KILLED = """
 import os, signal, sys
 import numpy as np
+import torch._dynamo  # as optimisers do, for seconds
 from dataclasses import replace
 from pathlib import Path
 from crystens_flows.datasets import shipped
