@@ -57,8 +57,18 @@ FILTERS: dict[str, dict[str, Any]] = {
 
 
 Table = pd.DataFrame
+
+
+def by_sample(table: Table) -> Table:
+    return table.sort_values(["campaign", "index", "candidate_id"])
+
+
+def by_hull(table: Table) -> Table:
+    return table.sort_values(["energy_above_hull", "candidate_id"])
+
+
 PEERS: dict[str, Callable[[Table], Table]] = {
-    "nothing": lambda table: by_sample(table),
+    "nothing": by_sample,
     "formula": lambda table: by_sample(table[table.formula == "NaCl"]),
     "chemical system": lambda table: by_hull(table[table.chemsys == "Na-O-Ti"]),
     "elements, status": lambda table: by_hull(
@@ -71,16 +81,8 @@ PEERS: dict[str, Callable[[Table], Table]] = {
     "energy range, highest first": lambda table: table[
         table.formation_energy_per_atom.between(-2, -1)
     ].sort_values(["formation_energy_per_atom", "candidate_id"], ascending=False),
-    "page in the middle": lambda table: by_hull(table),
+    "page in the middle": by_hull,
 }
-
-
-def by_sample(table: Table) -> Table:
-    return table.sort_values(["campaign", "index", "candidate_id"])
-
-
-def by_hull(table: Table) -> Table:
-    return table.sort_values(["energy_above_hull", "candidate_id"])
 
 
 def frame(number: int) -> Table:
