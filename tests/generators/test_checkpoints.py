@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -14,8 +15,10 @@ from crystens_flows.generators import (
     train_generator,
 )
 from crystens_flows.generators.checkpoints import (
+    TRAINING_FILE,
     claim_folder,
     read_checkpoint,
+    refuse_foreign,
     write_atomically,
     write_checkpoint,
 )
@@ -105,6 +108,32 @@ def test_a_foreign_folder_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["nacl.cif"]
     with pytest.raises(OutputFolderError, match=r"nacl\.cif is a file"):
         train_generator("default", None, tmp_path / "nacl.cif" / "run")
+    with pytest.raises(OutputFolderError, match="in use for something else"):
+        train_generator("default", None, tmp_path / "nacl.cif")
+
+
+def test_processes_take_a_folder_at_the_same_time(tmp_path):
+    """One claims it at any moment while another looks whether it may be taken."""
+    folders = [tmp_path / str(k) for k in range(150)]
+
+    def claim():
+        for folder in folders:
+            claim_folder(folder, {"generator": "wyckoff", "seed": 1})
+
+    with ThreadPoolExecutor() as pool:
+        claiming = pool.submit(claim)
+        for folder in folders:
+            while not (folder / TRAINING_FILE).exists() and not claiming.done():
+                refuse_foreign(folder)
+            refuse_foreign(folder)
+        claiming.result()
+
+
+@pytest.mark.parametrize("name", [".training.json.12.tmp", ".dataset.npz.x1", "dataset.json"])
+def test_a_file_being_written_for_a_training_is_not_foreign(name, tmp_path):
+    (tmp_path / name).write_text("")
+    claim_folder(tmp_path, {"generator": "wyckoff", "seed": 1})
+    assert (tmp_path / TRAINING_FILE).is_file()
 
 
 def test_relative_folders_become_absolute(copy, monkeypatch):

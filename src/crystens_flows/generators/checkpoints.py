@@ -43,20 +43,28 @@ def refuse_foreign(folder: Path) -> None:
     """
     Refuse a folder for a training that holds anything but that training, or data made for it.
 
+    Another process of the same training may take the folder meanwhile.
+
     Raises
     ------
     OutputFolderError
         If it is a file, lies in one, or holds something else.
     """
-    if (folder / TRAINING_FILE).is_file():
-        return
     existing = next(parent for parent in folder.absolute().parents if parent.exists())
     if not existing.is_dir():
         raise OutputFolderError(f"{existing} is a file: give another folder than {folder}")
-    if folder.exists() and (
-        not folder.is_dir() or any(f.name not in DATASET_FILES for f in folder.iterdir())
-    ):
+    foreign = folder.exists()
+    if folder.is_dir():
+        names = {file.name for file in folder.iterdir()}  # once: they may change meanwhile
+        foreign = TRAINING_FILE not in names and not all(map(_comes_before_training, names))
+    if foreign:
         raise OutputFolderError(f"{folder} is in use for something else: give another folder")
+
+
+def _comes_before_training(name: str) -> bool:
+    """Whether a file may stand in a folder where a training is about to begin, or being written."""
+    being_written = tuple(f".{file}." for file in (TRAINING_FILE, *DATASET_FILES))
+    return name in DATASET_FILES or name.startswith(being_written)
 
 
 def claim_folder(folder: Path, training: dict[str, Any]) -> None:

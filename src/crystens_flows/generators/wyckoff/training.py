@@ -387,8 +387,7 @@ def train_recall(
             began, rng = time.monotonic(), trainer.stream()
             trainer.model.train()
             found, _ = train.log_likelihood(trainer.model, rows, device, rng)
-            if found.requires_grad:
-                trainer.update(-found.sum() / QUERIES * trainer.processes.count)
+            trainer.update(-found.sum() / QUERIES * trainer.processes.count)
             trainer.seconds += time.monotonic() - began
             if trainer.step % 200 == 0 or trainer.step == trainer.steps:
                 nats, right = validate()
