@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystens_flows.datasets import Dataset
+
+Result = TypeVar("Result")
+
+AT_A_TIME = 64
+"""How many crystals are given to a process at a time."""
 
 
 @dataclass
@@ -90,15 +95,42 @@ def training_set(
     numbers = np.zeros((len(indices), MAX_SITES), dtype=np.int64)
     frac = np.zeros((len(indices), MAX_SITES, 3), dtype=np.float32)
     lattice = np.zeros((len(indices), 6), dtype=np.float32)
-    with ProcessPoolExecutor() as pool:
-        reduced = pool.map(reduce, dataset.structures(indices), chunksize=64)
-        for k, structure in enumerate(reduced):
-            n = len(structure)
-            numbers[k, :n] = structure.atomic_numbers
-            frac[k, :n] = structure.frac_coords % 1.0
-            lattice[k] = structure.lattice.parameters
+    for k, structure in enumerate(for_each_structure(reduce, dataset, indices)):
+        n = len(structure)
+        numbers[k, :n] = structure.atomic_numbers
+        frac[k, :n] = structure.frac_coords % 1.0
+        lattice[k] = structure.lattice.parameters
     groups = np.asarray(dataset.space_groups)[indices].astype(np.int64)
     return TrainingSet(numbers, frac, lattice, groups)
+
+
+def for_each_structure(
+    function: Callable[[Structure], Result], dataset: Dataset, indices: np.ndarray
+) -> list[Result]:
+    """
+    Apply a function to crystals of a data set, in as many processes as there are cores.
+
+    A few are not worth starting processes for.
+
+    Parameters
+    ----------
+    function
+        What to apply, of a module.
+    dataset
+        The data set.
+    indices
+        Which of its crystals.
+
+    Returns
+    -------
+    list
+        The results, in the order of the indices.
+    """
+    structures = dataset.structures(indices)
+    if len(indices) <= AT_A_TIME:
+        return [function(structure) for structure in structures]
+    with ProcessPoolExecutor() as pool:
+        return list(pool.map(function, structures, chunksize=AT_A_TIME))
 
 
 def fingerprint_of(dataset: Dataset, *splits: str) -> str:

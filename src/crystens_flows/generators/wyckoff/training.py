@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from crystens_flows.generators.base import Progress
 from crystens_flows.generators.elements import MAX_ELEMENTS
 from crystens_flows.generators.pause import report
 from crystens_flows.generators.trainer import Trainer
+from crystens_flows.generators.training_set import for_each_structure
 from crystens_flows.generators.wyckoff.arrays import frames_of
 from crystens_flows.generators.wyckoff.coupling import Variants, match_noise, variants
 from crystens_flows.generators.wyckoff.crystal import SymmetricCrystal, symmetrise
@@ -143,8 +143,7 @@ def symmetric_set(dataset: Dataset, split: str) -> SymmetricSet:
         If the data set has no such split or nothing is left of it.
     """
     indices = dataset.split.get(split, np.array([], dtype=int))
-    with ProcessPoolExecutor() as pool:
-        results = list(pool.map(_symmetrised, dataset.structures(indices), chunksize=64))
+    results = for_each_structure(_symmetrised, dataset, indices)
     kept = [k for k, result in enumerate(results) if not isinstance(result, str)]
     reasons = [result for result in results if isinstance(result, str)]
     if not kept:
