@@ -20,7 +20,9 @@ def test_structures_of_others(crystens, tmp_path):
     assert {row["metric"]: row["theirs"] for row in rows}["decoded"] == "100.0%"
     assert set(rows[0]) == {"group", "metric", "theirs", "real crystals"}
     assert (tmp_path / "out" / "evaluation.html").is_file()
-    assert "evaluation.html" in result.err
+    *stages, page = result.err.splitlines()
+    assert "theirs: coverage" in stages
+    assert "evaluation.html" in page
 
 
 def test_what_cannot_be_evaluated_leaves_nothing(crystens, tmp_path):

@@ -10,7 +10,7 @@ import typer
 
 from crystens_flows.cli.grouped import print_grouped
 from crystens_flows.cli.options import Config, Format, OutputFormat, Seed
-from crystens_flows.cli.output import print_records, progress_bar, say
+from crystens_flows.cli.output import print_records, say, stages
 
 
 def _named(values: list[str] | None) -> dict[str, str]:
@@ -98,7 +98,7 @@ def evaluate(
         n_formulas=formulas,
         baseline=baseline,
     )
-    with FolderWriter(output) as writer, progress_bar("evaluating") as bar:
+    with FolderWriter(output) as writer, stages("evaluating") as show:
         evaluation = evaluate_into(
             writer.temporary,
             generator or ([] if structures else ["default"]),
@@ -106,7 +106,7 @@ def evaluate(
             reference,
             options,
             processes=os.cpu_count() or 1,
-            progress=lambda what: bar(0, None, what),
+            progress=show,
         )
     rows = table_rows(evaluation)
     if output_format is OutputFormat.TABLE:

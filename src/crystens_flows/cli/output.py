@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -106,6 +106,31 @@ def progress_bar(description: str) -> Iterator[Any]:
             progress.update(task, completed=done, total=total, description=what or description)
 
         yield report
+
+
+@contextmanager
+def stages(description: str) -> Iterator[Callable[[str], None]]:
+    """
+    Show what a long command is at on standard error: where that is a log, a line for each stage.
+
+    Parameters
+    ----------
+    description
+        What goes on before the first stage.
+
+    Yields
+    ------
+    callable
+        To be called with what begins.
+    """
+    with progress_bar(description) as bar:
+
+        def show(what: str) -> None:
+            bar(0, None, what)
+            if not MESSAGES.is_terminal:
+                say(what)
+
+        yield show
 
 
 def say(message: str) -> None:
